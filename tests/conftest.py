@@ -1,0 +1,50 @@
+"""What every test stands on: the CPU, strict shapes, a cache of compiled programs, and the shared data."""
+
+import os
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def unpacked(name: str, directory: Path) -> Path:
+    """A shared data set, unpacked; skips the test in a clone without it."""
+    archive = SHARED / "data" / f"{name}.zip"
+    if not archive.is_file():
+        pytest.skip(f"needs the data set {name}, which is not part of the repository")
+    with zipfile.ZipFile(archive) as files:
+        files.extractall(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def quickdraw(tmp_path_factory) -> Path:
+    return unpacked("quickdraw24", tmp_path_factory.mktemp("quickdraw24"))
+
+
+@pytest.fixture(scope="session")
+def refgame(tmp_path_factory) -> Path:
+    return unpacked("refgame32", tmp_path_factory.mktemp("refgame32"))
+
+
+@pytest.fixture(scope="session")
+def mobilenet_weights() -> Path:
+    directory = SHARED / "weights" / "mobilenetv2_035.keras_in1k"
+    if not directory.is_dir():
+        pytest.skip("needs real weights, which are not part of the repository")
+    return directory
+
+
+@pytest.fixture
+def root() -> Path:
+    return ROOT
