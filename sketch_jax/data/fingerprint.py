@@ -1,0 +1,37 @@
+"""A short name for the data that a run has seen."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+
+from sketch_jax.data.files import FileReader
+from sketch_jax.data.records import Examples, Picture
+from sketch_jax.data.verify import ChosenRows
+
+
+def fingerprint(examples: Examples) -> str:
+    """Hash of ids, labels, groups, class names and, where images are files, their sizes: 16 hex digits.
+
+    Equal examples have equal fingerprints on every machine. File contents are not read: of an image that is
+    replaced, only another size shows.
+    """
+    digest = hashlib.sha256()
+    for part in (
+        examples.class_names,
+        examples.ids,
+        map(str, examples.labels.tolist()),
+        examples.groups or (),
+        map(str, _file_sizes(examples.read, range(len(examples)))),
+    ):
+        digest.update("".join(f"{len(text)}:{text}," for text in part).encode() + b";")
+    return digest.hexdigest()[:16]
+
+
+def _file_sizes(read: Callable[[int], Picture], rows: Iterable[int]) -> list[int]:
+    """Size of each row's file; -1 where there is none, empty for readers of no files."""
+    match read:
+        case FileReader():
+            return [read(row).stat().st_size if row >= 0 else -1 for row in rows]
+        case ChosenRows():
+            return _file_sizes(read.read, [int(read.rows[row]) if row >= 0 else -1 for row in rows])
+        case _:
+            return []

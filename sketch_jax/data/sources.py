@@ -1,0 +1,31 @@
+"""All sources of labelled images as one type, and the function that loads any of them."""
+
+from sketch_jax.data.csv_table import Csv, load_csv
+from sketch_jax.data.doodles import Doodles, load_doodles
+from sketch_jax.data.folder import Folder, load_folder
+from sketch_jax.data.records import Dataset
+from sketch_jax.data.tfds_source import Tfds, load_tfds
+from sketch_jax.data.verify import Progress, verify_dataset
+
+Source = Folder | Csv | Tfds | Doodles
+
+
+def load_source(source: Source, *, progress: Progress | None = None) -> Dataset:
+    """The labelled images of a source; unless told to trust them, every image has been decoded once.
+
+    Args:
+        source: where the images are.
+        progress: called with (images checked, all images) now and then while images are checked.
+
+    Raises:
+        InputError: the source breaks a rule; lists all faults of a kind.
+    """
+    match source:
+        case Folder(root=root):
+            return verify_dataset(load_folder(source), root, source.on_bad_image, progress=progress)
+        case Csv(root=root):
+            return verify_dataset(load_csv(source), root, source.on_bad_image, progress=progress)
+        case Tfds(name=name):
+            return verify_dataset(load_tfds(source), name, source.on_bad_image, progress=progress)
+        case Doodles():
+            return load_doodles(source)
