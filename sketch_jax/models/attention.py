@@ -1,0 +1,236 @@
+"""Attention: the plain function, and the modules of vision transformers that use it."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from flax import linen as nn
+from jax import numpy as jnp
+from jaxtyping import Array, Float
+
+from sketch_jax.models.layers import Dropout, Linear, Mlp, Norm, RmsNorm, identity
+
+Tokens = Float[Array, "batch tokens embedding"]
+Heads = Float[Array, "batch tokens heads head_width"]
+Thin = Callable[[Array], Array]
+"""Dropout of attention weights."""
+
+AMPERE = 8
+"""Compute capability from which cuDNN has flash attention."""
+WIDEST_HEAD = 128
+"""Channels of a head up to which cuDNN's flash attention trains on every such GPU."""
+
+
+def flash_attention_runs(dtype: Any, head_width: int) -> bool:
+    """Whether cuDNN's flash attention can take over on this machine.
+
+    Args:
+        dtype: of the computation.
+        head_width: channels of a head.
+    """
+    if jax.default_backend() != "gpu" or dtype not in (jnp.bfloat16, jnp.float16):
+        return False
+    major = str(getattr(jax.devices()[0], "compute_capability", "")).partition(".")[0]
+    return major.isdecimal() and int(major) >= AMPERE and head_width <= WIDEST_HEAD and head_width % 8 == 0
+
+
+def attend(
+    query: Float[Array, "batch asking heads head_width"],
+    key: Float[Array, "batch asked heads head_width"],
+    value: Float[Array, "batch asked heads value_width"],
+    thin: Thin | None = None,
+) -> Float[Array, "batch asking heads value_width"]:
+    """Scaled dot-product attention; the softmax is float32.
+
+    Args:
+        query: of the tokens that ask.
+        key: of the tokens that are asked.
+        value: what is averaged.
+        thin: dropout of the attention weights; None: none, which is what flash attention needs.
+    """
+    alike = query.shape == key.shape == value.shape
+    if thin is None and alike and flash_attention_runs(query.dtype, query.shape[-1]):
+        return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
+    scaled = query * query.shape[-1] ** -0.5
+    scores = jnp.einsum("bqhd,bkhd->bhqk", scaled, key, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
+    return jnp.einsum("bhqk,bkhd->bqhd", weights if thin is None else thin(weights), value)
+
+
+def split_heads(tokens: Tokens, heads: int) -> Heads:
+    """The channels of each token as heads."""
+    return tokens.reshape(*tokens.shape[:2], heads, -1)
+
+
+def merge_heads(heads: Heads) -> Tokens:
+    """The inverse of `split_heads`."""
+    return heads.reshape(*heads.shape[:2], -1)
+
+
+def thinning(dropout: Dropout, train: bool) -> Thin | None:
+    """Dropout as `attend` takes it: None where it would do nothing."""
+    return (lambda weights: dropout(weights, True)) if train and dropout.rate > 0.0 else None
+
+
+def optional_norm(norm: Norm | None) -> Callable[[Array], Array]:
+    """A norm with parameters of its own, or the identity."""
+    return identity if norm is None else norm.create()
+
+
+def create_lambdas(module: nn.Module, head_width: int) -> dict[str, Array]:
+    """Makes, in a module, the parameters from which `attend_differentially` has its factor."""
+    init = nn.initializers.normal(0.1)
+    names = ("lambda_q1", "lambda_k1", "lambda_q2", "lambda_k2")
+    return {name: module.param(name, init, (head_width,), jnp.float32) for name in names}
+
+
+def attend_differentially(
+    query: Float[Array, "batch tokens twice_heads head_width"],
+    key: Float[Array, "batch tokens twice_heads head_width"],
+    value: Float[Array, "batch tokens heads value_width"],
+    *,
+    lambdas: Mapping[str, Float[Array, " head_width"]],
+    depth: int,
+    sub_norm: RmsNorm,
+    thin: Thin | None = None,
+) -> Float[Array, "batch tokens heads value_width"]:
+    """The difference of two attentions: each head has two queries and two keys, and one value.
+
+    Args:
+        query: of the tokens; the two of a head lie side by side.
+        key: as `query`.
+        value: what is averaged.
+        lambdas: parameters, from `create_lambdas`.
+        depth: index of the block, from 0.
+        sub_norm: of each head's answer.
+        thin: dropout of the attention weights; None: none.
+
+    References:
+        Differential Transformer (arXiv:2410.05258).
+    """
+    initial = 0.8 - 0.6 * math.exp(-0.3 * depth)
+    first, second = ((lambdas[f"lambda_q{part}"] * lambdas[f"lambda_k{part}"]).sum() for part in (1, 2))
+    factor = jnp.exp(first) - jnp.exp(second) + initial
+    kept, taken = (attend(query[:, :, part::2], key[:, :, part::2], value, thin) for part in (0, 1))
+    return sub_norm(kept - factor.astype(value.dtype) * taken) * (1.0 - initial)
+
+
+class Attention(nn.Module):
+    """Self-attention with one projection to queries, keys and values.
+
+    References:
+        timm/layers/attention.py.
+    """
+
+    width: int
+    num_heads: int
+    qkv_bias: bool = False
+    qk_norm: Norm | None = None
+    """Of the queries and keys of each head."""
+    scale_norm: Norm | None = None
+    """Of what attention gives, before its projection."""
+    proj_bias: bool = True
+    attention_dropout: float = 0.0
+    dropout: float = 0.0
+    depth: int = 0
+    """Index of the block, from 0; differential attention starts by it."""
+    dtype: Any = jnp.float32
+
+    def setup(self):
+        """Projections and norms."""
+        self.qkv = Linear(3 * self.width, self.qkv_bias, dtype=self.dtype)
+        self.q_norm = optional_norm(self.qk_norm)
+        self.k_norm = optional_norm(self.qk_norm)
+        self.attn_drop = Dropout(self.attention_dropout)
+        self.norm = optional_norm(self.scale_norm)
+        self.proj = Linear(self.width, self.proj_bias, dtype=self.dtype)
+        self.proj_drop = Dropout(self.dropout)
+
+    def attend(self, query: Tokens, key: Tokens, value: Tokens, train: bool) -> Heads:
+        """What each token takes from the others, by heads."""
+        heads, thin = self.num_heads, thinning(self.attn_drop, train)
+        query_heads, key_heads = self.q_norm(split_heads(query, heads)), self.k_norm(split_heads(key, heads))
+        return attend(query_heads, key_heads, split_heads(value, heads), thin)
+
+    def __call__(self, tokens: Tokens, train: bool) -> Tokens:
+        """Mixes the tokens of each image."""
+        query, key, value = jnp.split(self.qkv(tokens), 3, axis=-1)
+        mixed = self.norm(merge_heads(self.attend(query, key, value, train)))
+        return self.proj_drop(self.proj(mixed), train)
+
+
+class DifferentialAttention(Attention):
+    """Self-attention by the difference of two attentions.
+
+    References:
+        timm/layers/diff_attention.py.
+    """
+
+    def setup(self):
+        """The parts of attention, the factor and the norm of each head."""
+        super().setup()
+        self.lambdas = create_lambdas(self, self.width // self.num_heads // 2)
+        self.sub_norm = RmsNorm(epsilon=1e-5)
+
+    def attend(self, query: Tokens, key: Tokens, value: Tokens, train: bool) -> Heads:
+        """What each token takes from the others, by heads."""
+        twice = 2 * self.num_heads
+        return attend_differentially(
+            self.q_norm(split_heads(query, twice)),
+            self.k_norm(split_heads(key, twice)),
+            split_heads(value, self.num_heads),
+            lambdas=self.lambdas,
+            depth=self.depth,
+            sub_norm=self.sub_norm,
+            thin=thinning(self.attn_drop, train),
+        )
+
+
+ATTENTIONS: dict[str, type[Attention]] = {"": Attention, "attn": Attention, "diff": DifferentialAttention}
+"""Attentions by timm's names."""
+
+
+class AttentionPoolLatent(nn.Module):
+    """Pools tokens by one learnt query, then refines the answer by a perceptron.
+
+    References:
+        timm/layers/attention_pool.py.
+    """
+
+    width: int
+    num_heads: int
+    mlp_ratio: float
+    norm_layer: Norm
+    act_layer: str
+    dtype: Any = jnp.float32
+
+    def setup(self):
+        """The query, projections and the perceptron."""
+        deviation = self.width**-0.5
+        init = nn.initializers.truncated_normal(deviation)
+        self.latent = self.param("latent", init, (1, 1, self.width), jnp.float32)
+        self.q = Linear(self.width, dtype=self.dtype)
+        self.kv = Linear(2 * self.width, dtype=self.dtype)
+        self.proj = Linear(self.width, dtype=self.dtype)
+        self.norm = self.norm_layer.create()
+        hidden = int(self.width * self.mlp_ratio)
+        self.mlp = Mlp(hidden, self.width, self.act_layer, dtype=self.dtype)
+
+    def __call__(self, tokens: Tokens) -> Float[Array, "batch embedding"]:
+        """The pooled features of each image."""
+        query = split_heads(self.q(self.latent.astype(self.dtype)), self.num_heads)
+        query = jnp.broadcast_to(query, (tokens.shape[0], *query.shape[1:]))
+        key, value = (split_heads(part, self.num_heads) for part in jnp.split(self.kv(tokens), 2, axis=-1))
+        pooled = self.proj(merge_heads(attend(query, key, value)))
+        return (pooled + self.mlp(self.norm(pooled), False))[:, 0]
+
+
+def refine(tokens: Tokens, num_heads: int) -> Tokens:
+    """Lets tokens attend to one another without any parameter.
+
+    References:
+        Locality-Attending Vision Transformer; timm/layers/attention_pool.py, `AttentionPoolPrr`.
+    """
+    heads = split_heads(tokens, num_heads)
+    return merge_heads(attend(heads, heads, heads))

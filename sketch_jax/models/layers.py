@@ -1,0 +1,310 @@
+"""Linen parts that families share: linear maps, norms, activations, multilayer perceptrons, dropout.
+
+Parameters are float32 and are cast to the compute type where they are used; statistics of norms are float32.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+from flax import linen as nn
+from jax import lax
+from jax import numpy as jnp
+from jaxtyping import Array, Float
+
+Initializer = Callable[..., Array]
+Activation = Callable[[Array], Array]
+Hidden = Float[Array, "*axes width"]
+
+INITIAL_DEVIATION = 0.02
+"""Standard deviation of new weights in timm's transformers."""
+
+NEAR_ZERO = 1e-6
+"""Standard deviation of new tokens and gates in timm's transformers."""
+
+NORMAL: Initializer = nn.initializers.normal(INITIAL_DEVIATION)
+
+
+def gelu(inputs: Array) -> Array:
+    """The exact Gaussian error linear unit, by `erf` as in torch.
+
+    The `erfc` form of `jax.nn.gelu` keeps more for the backward pass: a tenth of a ViT's memory in training.
+    """
+    return 0.5 * inputs * (1.0 + lax.erf(inputs * 0.5**0.5))
+
+
+def identity(inputs: Array) -> Array:
+    """The inputs: what stands where an architecture leaves a part out."""
+    return inputs
+
+
+def quick_gelu(inputs: Array) -> Array:
+    """The sigmoid approximation that OpenAI's CLIP was trained with."""
+    return inputs * jax.nn.sigmoid(1.702 * inputs)
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": gelu,
+    "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
+    "quick_gelu": quick_gelu,
+    "silu": jax.nn.silu,
+    "swish": jax.nn.silu,
+    "relu": jax.nn.relu,
+}
+"""Activations by timm's names."""
+
+
+class Linear(nn.Module):
+    """An affine map of the last axis; `kernel` is [in, out].
+
+    It runs as one product of two matrices: with more axes, XLA on a CPU takes the weight's gradient through
+    transposed copies, each of which repeats the sum of all gradients after it (ViT-S: 2.7 times the step).
+    """
+
+    features: int
+    use_bias: bool = True
+    kernel_init: Initializer = NORMAL
+    bias_init: Initializer = nn.initializers.zeros
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "*axes in"]) -> Float[Array, "*axes out"]:
+        """Maps the last axis."""
+        shape = (inputs.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        rows = inputs.reshape(-1, shape[0]).astype(self.dtype)
+        outputs = rows @ kernel.astype(self.dtype)
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
+            outputs = outputs + bias.astype(self.dtype)[None]
+        return outputs.reshape(*inputs.shape[:-1], self.features)
+
+
+class Dropout(nn.Module):
+    """Leaves out values, each with probability `rate`, and scales up the others."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, inputs: Array, train: bool) -> Array:
+        """Thins the values in training."""
+        return self._thin(inputs, inputs.shape) if train and self.rate > 0.0 else inputs
+
+    def _thin(self, inputs: Array, mask_shape: tuple[int, ...]) -> Array:
+        kept_share = 1.0 - self.rate
+        kept = jax.random.bernoulli(self.make_rng("dropout"), kept_share, mask_shape)
+        return jnp.where(kept, inputs / kept_share, jnp.zeros_like(inputs))
+
+
+class DropPath(Dropout):
+    """Stochastic depth: leaves out a residual branch for whole images, each with probability `rate`."""
+
+    @nn.compact
+    def __call__(self, inputs: Array, train: bool) -> Array:
+        """Thins the images in training."""
+        mask_shape = (inputs.shape[0],) + (1,) * (inputs.ndim - 1)
+        return self._thin(inputs, mask_shape) if train and self.rate > 0.0 else inputs
+
+
+class LayerScale(nn.Module):
+    """A learnt factor for each channel of a residual branch."""
+
+    initial_value: float
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: Hidden) -> Hidden:
+        """Scales the channels."""
+        init = nn.initializers.constant(self.initial_value)
+        gamma = self.param("gamma", init, (inputs.shape[-1],), jnp.float32)
+        return inputs * along_last_axis(gamma.astype(self.dtype), inputs)
+
+
+def along_last_axis(values: Float[Array, " width"], like: Array) -> Array:
+    """Values of channels, with as many axes as `like` (this code base forbids silent rank promotion)."""
+    return values.reshape((1,) * (like.ndim - 1) + (-1,))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def layer_norm(
+    inputs: Hidden, scale: Float[Array, " width"], bias: Float[Array, " width"], epsilon: float
+) -> Hidden:
+    """Normalises the last axis to mean 0 and variance 1, then scales and shifts it.
+
+    The backward pass keeps the inputs in their own type and two float32 numbers a row, nothing else.
+    """
+    return _layer_norm_forward(inputs, scale, bias, epsilon)[0]
+
+
+def _layer_norm_forward(inputs: Hidden, scale: Array, bias: Array, epsilon: float) -> tuple[Hidden, Any]:
+    values = inputs.astype(jnp.float32)
+    mean = values.mean(-1, keepdims=True)
+    centred = values - mean
+    inverse_deviation = lax.rsqrt((centred * centred).mean(-1, keepdims=True) + epsilon)
+    normalized = centred * inverse_deviation
+    outputs = normalized * along_last_axis(scale, inputs) + along_last_axis(bias, inputs)
+    return outputs.astype(inputs.dtype), (inputs, mean, inverse_deviation, scale)
+
+
+def _layer_norm_backward(epsilon: float, kept: Any, cotangents: Hidden) -> tuple[Hidden, Array, Array]:
+    inputs, mean, inverse_deviation, scale = kept
+    normalized = (inputs.astype(jnp.float32) - mean) * inverse_deviation
+    cotangents = cotangents.astype(jnp.float32)
+    scaled = cotangents * along_last_axis(scale, inputs)
+    along_ones = scaled.mean(-1, keepdims=True)
+    along_normalized = (scaled * normalized).mean(-1, keepdims=True)
+    gradient = (scaled - along_ones - normalized * along_normalized) * inverse_deviation
+    rows = tuple(range(inputs.ndim - 1))
+    return gradient.astype(inputs.dtype), (cotangents * normalized).sum(rows), cotangents.sum(rows)
+
+
+layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation of the last axis."""
+
+    epsilon: float
+    scale_init: Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, inputs: Hidden) -> Hidden:
+        """Normalises, in the type of the inputs."""
+        scale = self.param("scale", self.scale_init, (inputs.shape[-1],), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (inputs.shape[-1],), jnp.float32)
+        return layer_norm(inputs, scale, bias, self.epsilon)
+
+
+class RmsNorm(nn.Module):
+    """Root-mean-square normalisation of the last axis: no mean, no bias."""
+
+    epsilon: float
+    scale_init: Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, inputs: Hidden) -> Hidden:
+        """Normalises, in the type of the inputs."""
+        scale = self.param("scale", self.scale_init, (inputs.shape[-1],), jnp.float32)
+        values = inputs.astype(jnp.float32)
+        normalized = values * lax.rsqrt((values * values).mean(-1, keepdims=True) + self.epsilon)
+        return (normalized * along_last_axis(scale, inputs)).astype(inputs.dtype)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Norm:
+    """Which norm of the last axis."""
+
+    kind: Literal["layer", "root_mean_square"] = "layer"
+    epsilon: float = 1e-6
+
+    def create(self, scale_init: Initializer = nn.initializers.ones) -> LayerNorm | RmsNorm:
+        """A norm with parameters of its own."""
+        kind = LayerNorm if self.kind == "layer" else RmsNorm
+        return kind(self.epsilon, scale_init)
+
+
+LAYER_NORM = Norm()
+
+NORMS: dict[str, Norm] = {"layernorm": LAYER_NORM, "rmsnorm": Norm(kind="root_mean_square")}
+"""Norms by timm's names."""
+
+
+def gate_kernel_init(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """The kernel of values and gates side by side: gates start near zero."""
+    values_key, gates_key = jax.random.split(key)
+    half = (*shape[:-1], shape[-1] // 2)
+    values = INITIAL_DEVIATION * jax.random.normal(values_key, half, dtype)
+    return jnp.concatenate([values, NEAR_ZERO * jax.random.normal(gates_key, half, dtype)], axis=-1)
+
+
+def gate_bias_init(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """The bias of values and gates side by side: gates start open."""
+    half = shape[0] // 2
+    return jnp.concatenate([jnp.zeros(half, dtype), jnp.ones(shape[0] - half, dtype)])
+
+
+class Mlp(nn.Module):
+    """A multilayer perceptron on each token.
+
+    References:
+        timm/layers/mlp.py: `Mlp` here, `SwiGLUPacked` and `SwiGLU` in the subclasses.
+    """
+
+    hidden_features: int
+    """Channels that leave the first map."""
+    out_features: int
+    act_layer: str = "gelu"
+    norm_layer: Norm | None = None
+    """Of the hidden features, after the activation."""
+    use_bias: bool = True
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    def setup(self):
+        """Two maps, and what lies between them."""
+        self.fc1 = self.linear(self.hidden_features)
+        self.finish_setup()
+
+    def finish_setup(self):
+        """What all kinds of perceptron share."""
+        self.act = ACTIVATIONS[self.act_layer]
+        self.drop1 = Dropout(self.dropout)
+        self.norm = identity if self.norm_layer is None else self.norm_layer.create()
+        self.fc2 = self.linear(self.out_features)
+        self.drop2 = Dropout(self.dropout)
+
+    def linear(
+        self,
+        features: int,
+        kernel_init: Initializer = NORMAL,
+        bias_init: Initializer = nn.initializers.zeros,
+    ) -> Linear:
+        """A map with the perceptron's settings."""
+        return Linear(features, self.use_bias, kernel_init, bias_init, dtype=self.dtype)
+
+    def activate(self, inputs: Hidden) -> Float[Array, "*axes hidden"]:
+        """The hidden features."""
+        return self.act(self.fc1(inputs))
+
+    def __call__(self, inputs: Hidden, train: bool) -> Float[Array, "*axes out"]:
+        """Maps the channels of each token."""
+        hidden = self.norm(self.drop1(self.activate(inputs), train))
+        return self.drop2(self.fc2(hidden), train)
+
+
+class PackedSwiGlu(Mlp):
+    """A perceptron with gates; `fc1` makes gates and values at once, each of half the hidden features.
+
+    The first half are the gates; new weights start as in timm, which takes the second half for them.
+    """
+
+    def setup(self):
+        """Two maps, and what lies between them."""
+        self.fc1 = self.linear(self.hidden_features, gate_kernel_init, gate_bias_init)
+        self.finish_setup()
+
+    def activate(self, inputs: Hidden) -> Float[Array, "*axes hidden"]:
+        """The gated hidden features."""
+        gates, values = jnp.split(self.fc1(inputs), 2, axis=-1)
+        return self.act(gates) * values
+
+
+class SwiGlu(Mlp):
+    """A perceptron with gates; `fc1_g` makes the gates, `fc1_x` the values."""
+
+    def setup(self):
+        """Three maps, and what lies between them."""
+        near_zero = nn.initializers.normal(NEAR_ZERO)
+        self.fc1_g = self.linear(self.hidden_features, near_zero, nn.initializers.ones)
+        self.fc1_x = self.linear(self.hidden_features)
+        self.finish_setup()
+
+    def activate(self, inputs: Hidden) -> Float[Array, "*axes hidden"]:
+        """The gated hidden features."""
+        return self.act(self.fc1_g(inputs)) * self.fc1_x(inputs)
+
+
+MLPS: dict[str, type[Mlp]] = {"Mlp": Mlp, "SwiGLUPacked": PackedSwiGlu, "SwiGLU": SwiGlu}
+"""Perceptrons by timm's names."""

@@ -1,0 +1,72 @@
+"""The bridge from a Linen module to the plain functions of `Model`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flax import linen as nn
+from jax import numpy as jnp
+
+from sketch_jax.models.model import Model
+from sketch_jax.trees import Tree
+
+
+def as_model(
+    module: nn.Module,
+    *,
+    name: str,
+    image_size: int,
+    feature_width: int,
+    class_count: int,
+    classifier: str,
+    further_classifiers: tuple[str, ...] = (),
+    adapt: Callable[[Tree], Tree] = lambda tree: tree,
+) -> Model:
+    """The plain functions of a Linen module.
+
+    Args:
+        module: has the methods `features(images, train)`, `pool(features)`, `head(features, train)` and
+            `__call__(images, train)`, the head of the features. Its random stream is `dropout`, its running
+            statistics are the collection `batch_stats`.
+        name: see `Model`, as the other arguments.
+        image_size: in pixels.
+        feature_width: channels of the pooled features.
+        class_count: classes of the head.
+        classifier: path of the classifier's parameters.
+        further_classifiers: paths of those beside it.
+        adapt: fits pretrained parameters to this model.
+    """
+    apply: Any = module.apply  # its result type depends on `mutable`
+
+    def init(key: Any) -> tuple[Tree, Tree]:
+        variables: Any = module.init(key, jnp.zeros((1, image_size, image_size, 3), jnp.float32), False)
+        return variables["params"], variables.get("batch_stats", {})
+
+    def features(params: Tree, statistics: Tree, images: Any, key: Any, train: bool) -> tuple[Any, Tree]:
+        variables = {"params": params, "batch_stats": statistics}
+        if not train:
+            return apply(variables, images, False, method="features"), statistics
+        outputs, updated = apply(
+            variables, images, True, method="features", rngs={"dropout": key}, mutable=["batch_stats"]
+        )
+        return outputs, updated.get("batch_stats", {})
+
+    def pool(params: Tree, features: Any) -> Any:
+        return apply({"params": params}, features, method="pool")
+
+    def head(params: Tree, features: Any, key: Any, train: bool) -> Any:
+        streams = {"dropout": key} if train else {}
+        return apply({"params": params}, features, train, method="head", rngs=streams)
+
+    return Model(
+        name=name,
+        image_size=image_size,
+        feature_width=feature_width,
+        class_count=class_count,
+        classifier=classifier,
+        further_classifiers=further_classifiers,
+        init=init,
+        features=features,
+        pool=pool,
+        head=head,
+        adapt=adapt,
+    )

@@ -1,0 +1,42 @@
+"""What the rest of the code sees of an architecture: plain functions over nested dictionaries."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from sketch_jax.trees import Tree
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model:
+    """An architecture as pure functions; `logits = head(params, features(params, statistics, images)[0])`.
+
+    `params` and `statistics` are nested dictionaries whose paths are timm's parameter names (see
+    `sketch_jax.weights.names`). `train` is a Python bool: it selects dropout, drop path and batch statistics.
+    """
+
+    name: str
+    """timm's name of the architecture."""
+    image_size: int
+    """Height and width of the images, in pixels."""
+    feature_width: int
+    """Channels of the pooled features that the classifier reads."""
+    class_count: int
+    classifier: str
+    """Path of the classifier's parameters, such as `head` or `fc`: what a new label set replaces."""
+    further_classifiers: tuple[str, ...] = ()
+    """Paths of classifiers whose logits are averaged with its own, such as `head_dist` of distilled models; a
+    new label set replaces them, too."""
+    init: Callable[[Any], tuple[Tree, Tree]]
+    """key -> (params, statistics), float32; statistics is empty without batch norm."""
+    features: Callable[..., tuple[Any, Tree]]
+    """(params, statistics, images, key, train) -> (unpooled features, statistics): timm's `forward_features`.
+    Images are normalised, [batch, height, width, 3]; features are [batch, tokens, width] or
+    [batch, height, width, channels] in the compute type."""
+    pool: Callable[..., Any]
+    """(params, features) -> pooled [batch, feature_width]: timm's `forward_head(pre_logits=True)`."""
+    head: Callable[..., Any]
+    """(params, features, key, train) -> logits float32 [batch, class_count]: timm's `forward_head`."""
+    adapt: Callable[[Tree], Tree]
+    """Fits converted pretrained parameters to this model before they are checked against it: position
+    embeddings resampled to the image size and the like; returns other trees unchanged."""

@@ -1,0 +1,39 @@
+"""What a user sets about the model (imports neither jax nor flax, so that `--help` starts fast)."""
+
+import dataclasses
+from typing import Literal
+
+from sketch_jax.errors import refuse_faults
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Architecture, start weights, and how the model is computed."""
+
+    name: str | None = None
+    """timm's name of the architecture, such as `vit_small_patch16_224`; None: what the weights say."""
+    pretrained: str | None = None
+    """Start weights: a name on the hub such as `timm/vit_small_patch16_224.augreg_in21k_ft_in1k`,
+    `local-dir:PATH` (a folder with timm's `config.json` and `model.safetensors`), or a `.safetensors` file;
+    None: everything is newly made."""
+    dropout: float = 0.0
+    """Probability that a pooled feature is left out before the classifier, 0 to below 1."""
+    drop_path: float = 0.0
+    """Probability that a residual branch is left out for an image, 0 to below 1: this rate in the last block,
+    less in earlier ones, none in the first."""
+    precision: Precision = "auto"
+    """Type of the computation; parameters, statistics and logits are float32 in any case. `auto`: bfloat16 on
+    accelerators, float32 on a CPU."""
+    remat: bool = False
+    """Whether blocks are computed again in the backward pass: less memory, about a third more time."""
+
+    def __post_init__(self):
+        """Refuses probabilities that are none."""
+        faults = [
+            f"--model.{name.replace('_', '-')} {rate}"
+            for name, rate in (("dropout", self.dropout), ("drop_path", self.drop_path))
+            if not 0.0 <= rate < 1.0
+        ]
+        refuse_faults("rates of the model must be at least 0 and below 1", faults, "set them in that range")

@@ -1,0 +1,336 @@
+"""Vision transformers: ViT, DeiT, DeiT3, CLIP, SigLIP, DINOv2, AIMv2, BEiT3, RADIO and relatives.
+
+References:
+    An Image is Worth 16x16 Words (arXiv:2010.11929); DeiT (arXiv:2012.12877); DeiT III (arXiv:2204.07118);
+    timm/models/vision_transformer.py, timm/models/deit.py.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+from flax import linen as nn
+from jax import numpy as jnp
+from jaxtyping import Array, Float
+
+from sketch_jax.errors import InputError, refuse_faults, suggestion
+from sketch_jax.models.attention import AttentionPoolLatent, Tokens, optional_norm, refine
+from sketch_jax.models.layers import ACTIVATIONS, INITIAL_DEVIATION, NEAR_ZERO, NORMS, Dropout, Linear
+from sketch_jax.models.linen import as_model
+from sketch_jax.models.model import Model
+from sketch_jax.models.patches import PatchDropout, PatchEmbed
+from sketch_jax.models.positions import (
+    CUBIC,
+    Resampling,
+    resample_patch_kernel,
+    resample_position_embedding,
+)
+from sketch_jax.models.vision_transformer_blocks import BLOCKS, find_norm
+from sketch_jax.models.vision_transformer_record import VisionTransformer
+from sketch_jax.models.vision_transformer_table import ARCHITECTURES
+from sketch_jax.trees import Tree
+
+__all__ = ["ARCHITECTURES", "VisionTransformer", "create"]
+
+Images = Float[Array, "batch height width 3"]
+Pooled = Float[Array, "batch *unpooled embedding"]
+
+REDUCTIONS = ("avg", "avgmax", "max")
+
+LINEAR = Resampling(kernel="linear", antialias=False)
+LINEAR_CORNERS = dataclasses.replace(LINEAR, align_corners=True)
+RESAMPLINGS: dict[str, Resampling] = {
+    "flexivit_small": LINEAR,
+    "flexivit_base": LINEAR,
+    "flexivit_large": LINEAR,
+    "vit_base_patch16_radio_v3": LINEAR_CORNERS,
+    "vit_large_patch16_radio_v3": LINEAR,
+    "vit_huge_patch16_radio_v3": LINEAR_CORNERS,
+    "vit_giant_patch16_radio_v3": LINEAR,
+    "vit_so400m_patch16_radio_v4": LINEAR,
+    "vit_huge_patch16_radio_v4": LINEAR,
+}
+"""How the weights of an architecture are fitted to another image size, where that is not cubic."""
+
+
+def count_prefix_tokens(architecture: VisionTransformer) -> int:
+    """Tokens before the patches."""
+    return architecture.class_token + architecture.distilled + architecture.reg_tokens
+
+
+def count_embedded_prefix_tokens(architecture: VisionTransformer) -> int:
+    """Tokens before the patches that have position embeddings."""
+    return 0 if architecture.no_embed_class else count_prefix_tokens(architecture)
+
+
+def grid_size(architecture: VisionTransformer) -> int:
+    """Patches in a row and in a column."""
+    return architecture.img_size // architecture.patch_size
+
+
+def norms_after_pooling(architecture: VisionTransformer) -> bool:
+    """Whether the final norm comes after pooling."""
+    stated = architecture.fc_norm
+    return architecture.global_pool in REDUCTIONS if stated is None else stated
+
+
+class Network(nn.Module):
+    """The whole network; parameters named as in timm."""
+
+    architecture: VisionTransformer
+    dtype: Any = jnp.float32
+    remat: bool = False
+
+    def setup(self):
+        """Embeddings, blocks, norms, head."""
+        architecture = self.architecture
+        self._set_up_embeddings()
+        rates = np.linspace(0.0, architecture.drop_path_rate, architecture.depth).tolist()
+        block = BLOCKS[architecture.block_fn]
+        kind = nn.remat(block, static_argnums=(2,)) if self.remat else block
+        self.blocks = [kind(architecture, depth, rate, self.dtype) for depth, rate in enumerate(rates)]
+        final = find_norm(architecture.norm_layer) if architecture.final_norm else None
+        late = norms_after_pooling(architecture)
+        self.norm = optional_norm(None if late else final)
+        self.fc_norm = optional_norm(final if late else None)
+        self._set_up_head()
+
+    def _set_up_embeddings(self) -> None:
+        architecture = self.architecture
+        embed_norm, norm = architecture.embed_norm_layer, find_norm(architecture.norm_layer)
+        self.patch_embed = PatchEmbed(
+            architecture.patch_size,
+            architecture.embed_dim,
+            use_bias=not architecture.pre_norm,
+            norm_layer=None if embed_norm is None else find_norm(embed_norm),
+            dtype=self.dtype,
+        )
+        self.prefix = self._create_prefix()
+        if architecture.pos_embed == "learn":
+            count = count_embedded_prefix_tokens(architecture) + grid_size(architecture) ** 2
+            self.pos_embed = self._create_tokens("pos_embed", count, INITIAL_DEVIATION)
+        self.pos_drop = Dropout(architecture.pos_drop_rate)
+        self.patch_drop = PatchDropout(architecture.patch_drop_rate, count_prefix_tokens(architecture))
+        self.norm_pre = optional_norm(norm if architecture.pre_norm else None)
+
+    def _create_prefix(self) -> list[Float[Array, "1 tokens embedding"]]:
+        architecture, prefix = self.architecture, []
+        if architecture.class_token:
+            prefix.append(self._create_tokens("cls_token", 1, NEAR_ZERO))
+        if architecture.distilled:
+            prefix.append(self._create_tokens("dist_token", 1, INITIAL_DEVIATION))
+        if architecture.reg_tokens:
+            prefix.append(self._create_tokens("reg_token", architecture.reg_tokens, NEAR_ZERO))
+        return prefix
+
+    def _create_tokens(self, name: str, count: int, deviation: float) -> Float[Array, "1 tokens embedding"]:
+        init, shape = nn.initializers.normal(deviation), (1, count, self.architecture.embed_dim)
+        return self.param(name, init, shape, jnp.float32)
+
+    def _set_up_head(self) -> None:
+        architecture = self.architecture
+        if architecture.global_pool == "map":
+            self.attn_pool = AttentionPoolLatent(
+                architecture.embed_dim,
+                architecture.num_heads,
+                architecture.mlp_ratio,
+                find_norm(architecture.norm_layer),
+                architecture.act_layer,
+                dtype=self.dtype,
+            )
+        self.head_drop = Dropout(architecture.drop_rate)
+        names = ("head", "head_dist") if architecture.distilled else ("head",)
+        count = architecture.num_classes
+        self.classifiers = [Linear(count, name=name) for name in names if count]
+
+    def features(self, images: Images, train: bool) -> Tokens:
+        """The tokens after the last block, normalised where the norm comes before pooling."""
+        tokens = self._embed(self.patch_embed(images), train)
+        tokens = self.norm_pre(self.patch_drop(tokens, train))
+        for block in self.blocks:
+            tokens = block(tokens, train)
+        return self.norm(tokens)
+
+    def _embed(self, patches: Float[Array, "batch patches embedding"], train: bool) -> Tokens:
+        """Puts the prefix before the patches and adds the position embeddings."""
+        width = self.architecture.embed_dim
+        prefix = [
+            jnp.broadcast_to(token.astype(self.dtype), (patches.shape[0], token.shape[1], width))
+            for token in self.prefix
+        ]
+        if self.architecture.pos_embed != "learn":
+            return jnp.concatenate([*prefix, patches], axis=1)
+        positions = self.pos_embed.astype(self.dtype)
+        if self.architecture.no_embed_class:
+            tokens = jnp.concatenate([*prefix, patches + positions], axis=1)
+        else:
+            tokens = jnp.concatenate([*prefix, patches], axis=1) + positions
+        return self.pos_drop(tokens, train)
+
+    def pool(self, features: Tokens) -> Pooled:
+        """The pooled features; of a distilled model the mean of its two tokens."""
+        if self.architecture.distilled:
+            return features[:, :2].mean(axis=1)
+        return self.fc_norm(self._reduce(features))
+
+    def _reduce(self, features: Tokens) -> Pooled:
+        architecture = self.architecture
+        pooling, token = architecture.global_pool, architecture.class_token
+        if pooling == "":
+            return features
+        if pooling == "prr":
+            refined = refine(features, architecture.num_heads)
+            return refined[:, 0] if token else refined.mean(axis=1)
+        if pooling == "token":
+            return features[:, 0]
+        skipped = 0 if architecture.pool_include_prefix else count_prefix_tokens(architecture)
+        if pooling == "map":
+            return self.attn_pool(features[:, skipped:])
+        return reduce_tokens(features[:, skipped:], pooling)
+
+    def head(self, features: Tokens, train: bool) -> Float[Array, "batch *unpooled classes"]:
+        """The logits, float32; without a classifier the pooled features."""
+        if not (self.architecture.distilled and self.classifiers):
+            pooled = self.head_drop(self.pool(features), train).astype(jnp.float32)
+            return self.classifiers[0](pooled) if self.classifiers else pooled
+        answers = [
+            classifier(self.head_drop(features[:, place], train).astype(jnp.float32))
+            for place, classifier in enumerate(self.classifiers)
+        ]
+        return (answers[0] + answers[1]) / 2
+
+    def __call__(self, images: Images, train: bool) -> Float[Array, "batch *unpooled classes"]:
+        """The logits of images."""
+        return self.head(self.features(images, train), train)
+
+
+def reduce_tokens(tokens: Tokens, pooling: str) -> Float[Array, "batch embedding"]:
+    """The mean of the tokens, their maximum, or the mean of both."""
+    if pooling == "avg":
+        return tokens.mean(axis=1)
+    if pooling == "max":
+        return tokens.max(axis=1)
+    return 0.5 * (tokens.max(axis=1) + tokens.mean(axis=1))
+
+
+def create(
+    name: str,
+    architecture: VisionTransformer,
+    *,
+    class_count: int,
+    image_size: int,
+    dropout: float,
+    drop_path: float,
+    dtype: Any,
+    remat: bool,
+) -> Model:
+    """The model of an architecture.
+
+    Args:
+        name: timm's name.
+        architecture: its record, with any model arguments of the weights applied.
+        class_count: classes of the head; 0: none, the answer is the pooled features.
+        image_size: pixels, a multiple of the patch size; or the architecture's own, where timm cuts off the
+            rest at the right and the bottom.
+        dropout: probability before the classifier.
+        drop_path: probability that the last block's residual branches are left out for an image; the blocks
+            before have less, evenly down to 0.
+        dtype: of the computation; parameters and logits are float32.
+        remat: whether blocks are computed again in the backward pass, to save memory.
+
+    Raises:
+        InputError: the image size or the arguments do not fit together.
+    """
+    refuse_image_size(name, architecture, image_size)
+    built = dataclasses.replace(
+        architecture,
+        img_size=image_size,
+        num_classes=class_count,
+        drop_rate=dropout,
+        drop_path_rate=drop_path,
+    )
+    refuse_unbuildable(name, built)
+    resampling = RESAMPLINGS.get(name, CUBIC)
+    return as_model(
+        Network(built, dtype, remat),
+        name=name,
+        image_size=image_size,
+        feature_width=built.embed_dim,
+        class_count=class_count,
+        classifier="head",
+        further_classifiers=("head_dist",) if built.distilled else (),
+        adapt=functools.partial(adapt, architecture=built, resampling=resampling),
+    )
+
+
+def adapt(params: Tree, *, architecture: VisionTransformer, resampling: Resampling) -> Tree:
+    """Fits pretrained parameters to another image or patch size, and leaves a pooling out that is not used.
+
+    Args:
+        params: of the same architecture, at any image and patch size; without some of them, too.
+        architecture: what they are fitted to.
+        resampling: of position embeddings and patch kernels.
+
+    References:
+        `checkpoint_filter_fn` of timm/models/vision_transformer.py.
+    """
+    fitted = dict(params)
+    if "pos_embed" in params and architecture.pos_embed == "learn":
+        prefix_tokens = count_embedded_prefix_tokens(architecture)
+        fitted["pos_embed"] = resample_position_embedding(
+            params["pos_embed"], grid_size(architecture), prefix_tokens, resampling
+        )
+    projection = params.get("patch_embed", {}).get("proj", {})
+    if "kernel" in projection:
+        kernel = resample_patch_kernel(projection["kernel"], architecture.patch_size, resampling)
+        fitted["patch_embed"] = {**params["patch_embed"], "proj": {**projection, "kernel": kernel}}
+    if architecture.global_pool != "map":
+        fitted.pop("attn_pool", None)
+    return fitted
+
+
+def refuse_image_size(name: str, architecture: VisionTransformer, image_size: int) -> None:
+    """Refuses an image size that patches do not fill.
+
+    Raises:
+        InputError: names the nearest sizes that work.
+    """
+    patch_size = architecture.patch_size
+    if image_size == architecture.img_size or (image_size > 0 and image_size % patch_size == 0):
+        return
+    below = max(image_size, 0) // patch_size * patch_size
+    sizes = " or ".join(str(size) for size in (below, below + patch_size) if size > 0)
+    raise InputError(
+        f"image size {image_size} is not a multiple of {patch_size}, the patch size of {name}; take {sizes}"
+    )
+
+
+def refuse_unbuildable(name: str, architecture: VisionTransformer) -> None:
+    """Refuses arguments that do not fit together.
+
+    Raises:
+        InputError: lists all of them.
+    """
+    act_layer, pooling = architecture.act_layer, architecture.global_pool
+    norms = (architecture.norm_layer, architecture.embed_norm_layer)
+    scale_norms = architecture.scale_attn_norm or architecture.scale_mlp_norm
+    faults = [
+        f"norm {norm!r} is not offered{suggestion(norm, NORMS)}; norms are {', '.join(NORMS)}"
+        for norm in norms
+        if isinstance(norm, str) and norm not in NORMS
+    ]
+    if act_layer not in ACTIVATIONS:
+        hint = suggestion(act_layer, ACTIVATIONS)
+        faults.append(f"act_layer {act_layer!r} is not offered{hint}; it can be {', '.join(ACTIVATIONS)}")
+    if architecture.embed_dim % architecture.num_heads:
+        faults.append(
+            f"embed_dim {architecture.embed_dim} is not a multiple of {architecture.num_heads} heads"
+        )
+    if pooling == "token" and not architecture.class_token:
+        faults.append("global_pool 'token' needs class_token")
+    if architecture.distilled and pooling != "token":
+        faults.append(f"global_pool {pooling!r}: a distilled model answers by its two tokens, 'token'")
+    if scale_norms and "Parallel" in architecture.block_fn and "Scaling" in architecture.block_fn:
+        faults.append(f"scale_attn_norm and scale_mlp_norm do not go with block_fn {architecture.block_fn!r}")
+    refuse_faults(f"model arguments do not fit {name}", faults, "change them, or leave them out")

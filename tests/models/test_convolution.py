@@ -1,0 +1,155 @@
+"""Convolution per backend: values and gradients against XLA's own convolution."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from sketch_jax.models.convolution import (
+    MATRIX_CHANNELS,
+    Geometry,
+    convolution,
+    convolve_plainly,
+    gradients_on_cpu,
+    gradients_plainly,
+)
+
+FORMS = {
+    "pointwise": (8, 12, 1),
+    "depthwise": (6, 6, 6),
+    "dense": (3, 8, 1),
+    "grouped": (8, 12, 4),
+    "depthwise multiplied": (4, 8, 4),
+}
+
+
+def arrays(form, kernel_size, size, dtype=jnp.float32):
+    channels, features, groups = FORMS[form]
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(4, *size, channels))
+    kernel = random.normal(size=(kernel_size, kernel_size, channels // groups, features))
+    return jnp.asarray(inputs, dtype), jnp.asarray(kernel, dtype), groups
+
+
+def results(function, inputs, kernel):
+    """Outputs and both gradients, for one fixed random cotangent."""
+
+    @jax.jit
+    def pulled(inputs, kernel):
+        outputs, pull = jax.vjp(function, inputs, kernel)
+        cotangent = jax.random.normal(jax.random.key(1), outputs.shape, outputs.dtype)
+        return outputs, *pull(cotangent)
+
+    return pulled(inputs, kernel)
+
+
+def assert_close(actual, expected, tolerance):
+    for one, other in zip(actual, expected, strict=True):
+        assert one.shape == other.shape
+        assert one.dtype == other.dtype
+        one, other = np.asarray(one, np.float32), np.asarray(other, np.float32)
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * max(1.0, float(np.abs(other).max())))
+
+
+def assert_matches_plain(inputs, kernel, geometry, tolerance=2e-6):
+    expected = results(functools.partial(convolve_plainly, geometry), inputs, kernel)
+    actual = results(lambda inputs, kernel: convolution(inputs, kernel, *geometry), inputs, kernel)
+    assert_close(actual, expected, tolerance)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kernel_size", [1, 3, 5, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_values_and_gradients_are_those_of_xla(form, kernel_size, stride):
+    inputs, kernel, groups = arrays(form, kernel_size, (14, 9))
+    half = kernel_size // 2
+    assert_matches_plain(
+        inputs, kernel, Geometry((stride, stride), ((half, half), (half, half)), groups, (1, 1))
+    )
+
+
+@pytest.mark.parametrize("form", ["depthwise", "pointwise", "dense"])
+@pytest.mark.parametrize("padding", [((0, 1), (0, 1)), ((2, 0), (1, 3)), ((0, 0), (0, 0))])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (3, 2)])
+def test_padding_may_differ_by_side_and_strides_by_axis(form, padding, strides):
+    inputs, kernel, groups = arrays(form, 1 if form == "pointwise" else 3, (10, 11))
+    assert_matches_plain(inputs, kernel, Geometry(strides, padding, groups, (1, 1)))
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 1), (4, 4)])
+@pytest.mark.parametrize("dilation", [(2, 2), (1, 3)])
+def test_depthwise_taps_may_be_dilated(strides, dilation):
+    inputs, kernel, groups = arrays("depthwise", 3, (15, 12))
+    assert_matches_plain(inputs, kernel, Geometry(strides, ((2, 1), (3, 3)), groups, dilation))
+
+
+def test_padding_wider_than_the_kernel_is_allowed():
+    inputs, kernel, groups = arrays("depthwise", 3, (5, 6))
+    assert_matches_plain(inputs, kernel, Geometry((2, 1), ((5, 4), (3, 6)), groups, (1, 1)))
+
+
+def test_wide_dense_kernels_get_the_same_gradient_from_matrix_products():
+    random = np.random.default_rng(0)
+    inputs = jnp.asarray(random.normal(size=(2, 7, 6, MATRIX_CHANNELS)), jnp.float32)
+    kernel = jnp.asarray(random.normal(size=(3, 3, MATRIX_CHANNELS, MATRIX_CHANNELS)), jnp.float32)
+    assert_matches_plain(inputs, kernel, Geometry((2, 2), ((1, 1), (0, 1)), 1, (1, 1)), 5e-6)
+
+
+@pytest.mark.parametrize("form", ["pointwise", "depthwise", "dense"])
+def test_bfloat16_stays_bfloat16_and_is_near_the_float32_result(form):
+    inputs, kernel, groups = arrays(form, 1 if form == "pointwise" else 3, (9, 8), jnp.bfloat16)
+    geometry = Geometry((1, 1), ((1, 1), (1, 1)) if form != "pointwise" else ((0, 0), (0, 0)), groups, (1, 1))
+    actual = results(lambda inputs, kernel: convolution(inputs, kernel, *geometry), inputs, kernel)
+    assert {result.dtype for result in actual} == {jnp.dtype(jnp.bfloat16)}
+    wide = functools.partial(convolve_plainly, geometry)
+    outputs = wide(inputs.astype(jnp.float32), kernel.astype(jnp.float32))
+    assert_close([actual[0].astype(jnp.float32)], [outputs], 1e-2)
+
+
+@pytest.mark.parametrize("form", ["pointwise", "depthwise", "dense"])
+def test_a_mapped_convolution_equals_a_loop(form):
+    inputs, kernel, groups = arrays(form, 1 if form == "pointwise" else 3, (8, 8))
+    many = jnp.stack([inputs, 2 * inputs])
+    mapped = jax.vmap(lambda inputs: convolution(inputs, kernel, groups=groups))(many)
+    single = [convolution(inputs, kernel, groups=groups) for inputs in many]
+    np.testing.assert_allclose(mapped, jnp.stack(single), atol=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_batch_sharded_over_a_mesh_gives_the_same_results(form):
+    if jax.device_count() < 2:
+        pytest.skip("needs several devices (XLA_FLAGS=--xla_force_host_platform_device_count=4)")
+    count = 4 if jax.device_count() >= 4 else 2
+    inputs, kernel, groups = arrays(form, 1 if form == "pointwise" else 3, (8, 8))
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:count]), ("batch",))
+    sharded = jax.device_put(inputs, NamedSharding(mesh, PartitionSpec("batch")))
+    replicated = jax.device_put(kernel, NamedSharding(mesh, PartitionSpec()))
+    convolved = functools.partial(convolution, groups=groups)
+    assert_close(results(convolved, sharded, replicated), results(convolved, inputs, kernel), 2e-6)
+
+
+def test_the_cpu_compiles_no_convolution_for_a_depthwise_kernel():
+    inputs, kernel, groups = arrays("depthwise", 3, (8, 8))
+    step = jax.grad(lambda inputs, kernel: convolution(inputs, kernel, groups=groups).sum(), (0, 1))
+    text = jax.jit(step).trace(inputs, kernel).lower(lowering_platforms=("cpu",)).as_text()
+    assert "convolution" not in text
+
+
+def test_other_backends_keep_the_plain_convolution():
+    inputs, kernel, groups = arrays("depthwise", 3, (8, 8))
+    step = jax.grad(lambda inputs, kernel: convolution(inputs, kernel, groups=groups).sum(), (0, 1))
+    text = jax.jit(step).trace(inputs, kernel).lower(lowering_platforms=("cuda",)).as_text()
+    assert "stablehlo.convolution" in text
+
+
+@pytest.mark.parametrize("height", [1, 11, 12, 13, 23, 48])
+def test_blocks_of_rows_cover_every_height(height):
+    random = np.random.default_rng(0)
+    inputs = jnp.asarray(random.normal(size=(2, height, 5, 4)), jnp.float32)
+    kernel = jnp.asarray(random.normal(size=(3, 3, 1, 4)), jnp.float32)
+    geometry = Geometry((1, 1), ((1, 1), (1, 1)), 4, (1, 1))
+    arguments = inputs, kernel, jnp.asarray(random.normal(size=inputs.shape), jnp.float32)
+    assert_close(gradients_on_cpu(geometry, *arguments), gradients_plainly(geometry, *arguments), 2e-6)

@@ -1,0 +1,248 @@
+import dataclasses
+import functools
+import json
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+from timm_parity import (
+    assert_forward_parity,
+    assert_parity,
+    channels_first,
+    channels_last,
+    converted,
+    our_answers_with_gradients,
+    our_tree,
+    quick_jit,
+    random_images,
+    torch_tree,
+)
+
+from sketch_jax.models import efficientnet, efficientnet_stages
+from sketch_jax.models.convolutional import GroupNorm
+from sketch_jax.models.efficientnet_plan import plan_stages
+from sketch_jax.models.efficientnet_rows import ds, ir, scale_depth
+
+timm = pytest.importorskip("timm")
+torch = pytest.importorskip("torch")
+generators = pytest.importorskip("timm.models.efficientnet")
+
+CLASSES = 7
+WIDTH, DEPTH = 0.25, 0.3
+TENSORFLOW = {"pad_type": "same", "bn_eps": 1e-3}
+
+
+def create(
+    name,
+    image_size=45,
+    *,
+    classes=CLASSES,
+    dropout=0.0,
+    drop_path=0.0,
+    dtype=jnp.float32,
+    remat=False,
+    **changes,
+):
+    return efficientnet.create(
+        name,
+        dataclasses.replace(efficientnet.ARCHITECTURES[name], **changes),
+        class_count=classes,
+        image_size=image_size,
+        dropout=dropout,
+        drop_path=drop_path,
+        dtype=dtype,
+        remat=remat,
+    )
+
+
+def shrunk(name, rows, generator, features=320, **arguments):
+    """The architecture narrower and shallower, from our table and from timm's builder."""
+    model = create(name, block_args=scale_depth(rows, DEPTH), channel_multiplier=WIDTH, num_features=features)
+    reference = generator(
+        name, channel_multiplier=WIDTH, depth_multiplier=DEPTH, num_classes=CLASSES, **arguments
+    )
+    return model, reference
+
+
+def shrunk_mobilenet(name):
+    return shrunk(name, efficientnet_stages.MOBILENET_V2, generators._gen_mobilenet_v2, 1280)
+
+
+def shrunk_efficientnet(name):
+    return shrunk(name, efficientnet_stages.EFFICIENTNET, generators._gen_efficientnet, **TENSORFLOW)
+
+
+def whole(name):
+    return create(name), timm.create_model(name, num_classes=CLASSES)
+
+
+FULL_SIZE = ["mobilenetv2_140", "tf_efficientnet_b0", "tf_efficientnetv2_b0", "efficientnet_es", "mixnet_s"]
+NAMED = {
+    "mobilenetv2_100": shrunk_mobilenet,
+    "tf_efficientnet_b0": shrunk_efficientnet,
+    "test_efficientnet": whole,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "train"), [("mobilenetv2_100", False), ("mobilenetv2_100", True), ("test_efficientnet", True)]
+)
+def test_answers_and_gradients_match_timm(name, train):
+    assert_parity(*NAMED[name](name), train)
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_answers_match_timm_with_the_padding_of_tensorflow(train):
+    assert_forward_parity(*NAMED["tf_efficientnet_b0"]("tf_efficientnet_b0"), train)
+
+
+@pytest.mark.parametrize("image_size", [96, 97])
+def test_real_weights_answer_as_in_timm(mobilenet_weights, image_size):
+    config = json.loads((mobilenet_weights / "config.json").read_text())
+    reference = timm.create_model(f"local-dir:{mobilenet_weights}", pretrained=True).eval()
+    model = create(config["architecture"], image_size, **config["model_args"])
+    params, statistics = converted(reference)
+    images = random_images(image_size)
+    answer = quick_jit(lambda *trees: model.features(*trees, jnp.asarray(images), None, False)[0])
+    features = answer(params, statistics)
+    with torch.no_grad():
+        expected = channels_last(reference.forward_features(channels_first(images)))
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(features, expected, rtol=0, atol=1e-4)
+
+
+def on_meta(name, **changes):
+    with torch.device("meta"):
+        return timm.create_model(name, **changes)
+
+
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_parameters_are_named_and_shaped_as_in_timm(name):
+    assert our_tree(create(name, classes=1000)) == torch_tree(on_meta(name))
+
+
+@pytest.mark.parametrize(
+    "name", ["efficientnet_b1", "efficientnet_em", "efficientnet_x_b5", "mobilenetv1_125"]
+)
+def test_shortcuts_and_drop_path_are_those_of_timm(name):
+    assert our_blocks(name) == timm_blocks(on_meta(name, drop_path_rate=0.2))
+
+
+def our_blocks(name):
+    places = [place for stage in plan_stages(efficientnet.ARCHITECTURES[name], 0.2) for place in stage]
+    act_layer = efficientnet.ARCHITECTURES[name].act_layer
+    return [
+        (place.has_skip, pytest.approx(place.drop_path), ACTIVATIONS[place.row.act_layer or act_layer])
+        for place in places
+    ]
+
+
+ACTIVATIONS = {"relu": "ReLU", "relu6": "ReLU6", "swish": "SiLU", "silu": "SiLU"}
+
+
+def timm_blocks(reference):
+    return [
+        (block.has_skip, getattr(block.drop_path, "drop_prob", 0.0), type(block.bn1.act).__name__)
+        for stage in reference.blocks
+        for block in stage
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", efficientnet.ARCHITECTURES)
+def test_every_architecture_has_the_tree_widths_and_rates_of_timms(name):
+    reference = on_meta(name, drop_path_rate=0.2).eval()
+    model = create(name, 97, classes=1000)
+    params, statistics = jax.eval_shape(model.init, jax.random.key(0))
+    features, _ = jax.eval_shape(
+        lambda *trees: model.features(*trees, jnp.zeros((1, 97, 97, 3)), None, False), params, statistics
+    )
+    with torch.device("meta"):
+        their_shape = reference.forward_features(torch.zeros(1, 3, 97, 97)).shape
+    assert our_tree(model) == torch_tree(reference)
+    assert features.shape == (1, *their_shape[2:], their_shape[1])
+    assert model.feature_width == reference.head_hidden_size
+    assert our_blocks(name) == timm_blocks(reference)
+    assert norms_of(name) == {
+        (norm.eps, norm.momentum) for norm in reference.modules() if isinstance(norm, torch.nn.BatchNorm2d)
+    }
+
+
+def norms_of(name):
+    architecture = efficientnet.ARCHITECTURES[name]
+    return set() if architecture.norm_layer else {(architecture.bn_eps, architecture.bn_momentum)}
+
+
+TINY = {
+    "block_args": (
+        (ds(repeats=1, kernel_size=3, stride=1, out_chs=8),),
+        (ir(repeats=3, kernel_size=3, stride=2, exp_ratio=2, out_chs=8, se_ratio=0.25),),
+    ),
+    "num_features": 32,
+    "stem_size": 8,
+}
+GROUP_NORMED = {**TINY, "norm_layer": functools.partial(GroupNorm, group_size=8)}
+"""Without batch statistics, so that training differs from evaluation by randomness alone."""
+
+
+def tiny(**changes):
+    return create("test_efficientnet", **{**TINY, **changes})
+
+
+def group_normed(**rates):
+    return create("test_efficientnet", **GROUP_NORMED, **rates)
+
+
+@pytest.fixture(scope="module")
+def trees():
+    """Parameters and statistics that fit all of these."""
+    return quick_jit(tiny().init)(jax.random.key(3))
+
+
+IMAGES = random_images(45)
+
+
+def logits_of(model, trees, train):
+    """A function from the number of a key to the logits of random images."""
+    params, statistics = trees
+
+    @quick_jit
+    def logits(key):
+        features, _ = model.features(params, statistics, jnp.asarray(IMAGES), key, train)
+        return model.head(params, features, key, train)
+
+    return lambda seed=0: np.asarray(logits(jax.random.key(seed)))
+
+
+def test_recomputed_blocks_change_neither_gradients_nor_statistics(trees):
+    plain = our_answers_with_gradients(tiny(drop_path=0.5), *trees, IMAGES, True)
+    again = our_answers_with_gradients(tiny(drop_path=0.5, remat=True), *trees, IMAGES, True)
+    for ours, recomputed in zip(plain[2:], again[2:], strict=True):
+        assert ours.keys() == recomputed.keys()
+        for path in ours:
+            np.testing.assert_allclose(ours[path], recomputed[path], rtol=1e-5, atol=1e-5, err_msg=path)
+
+
+def test_training_without_randomness_equals_evaluation(trees):
+    expected = logits_of(group_normed(dropout=0.5, drop_path=0.5), trees, False)()
+    np.testing.assert_allclose(logits_of(group_normed(), trees, True)(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rates", [{"dropout": 0.5}, {"drop_path": 0.5}])
+def test_randomness_follows_the_key(trees, rates):
+    logits = logits_of(group_normed(**rates), trees, True)
+    np.testing.assert_array_equal(logits(1), logits(1))
+    assert np.abs(logits(1) - logits(2)).max() > 1e-2
+
+
+def test_half_precision_computes_in_it_and_keeps_logits_and_statistics_wide(trees):
+    features, logits, updated, gradients = our_answers_with_gradients(
+        tiny(dtype=jnp.bfloat16), *trees, IMAGES, True
+    )
+    assert features.dtype == jnp.bfloat16
+    assert logits.dtype == jnp.float32
+    assert {leaf.dtype for leaf in [*gradients.values(), *updated.values()]} == {jnp.dtype("float32")}
+    assert np.isfinite(logits).all()
+    narrow, wide = logits_of(tiny(dtype=jnp.bfloat16), trees, False)(), logits_of(tiny(), trees, False)()
+    np.testing.assert_allclose(narrow, wide, atol=0.03)

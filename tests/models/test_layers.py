@@ -1,0 +1,157 @@
+"""Shared parts beside torch, scipy and arithmetic."""
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+from scipy import special
+
+from sketch_jax.models.layers import (
+    ACTIVATIONS,
+    Dropout,
+    DropPath,
+    LayerNorm,
+    LayerScale,
+    Linear,
+    Norm,
+    PackedSwiGlu,
+    RmsNorm,
+    SwiGlu,
+    layer_norm,
+)
+
+
+def random_array(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5), (2, 3, 4, 5)])
+def test_a_linear_map_takes_any_number_of_axes(shape):
+    kernel, bias = random_array(5, 7), random_array(7, seed=1)
+    inputs = random_array(*shape, seed=2)
+    outputs = Linear(7).apply({"params": {"kernel": kernel, "bias": bias}}, jnp.asarray(inputs))
+    np.testing.assert_allclose(outputs, inputs @ kernel + bias, rtol=1e-5, atol=1e-5)
+
+
+def test_a_linear_map_computes_in_its_type_and_keeps_float32_parameters():
+    layer = Linear(3, dtype=jnp.bfloat16)
+    params = layer.init(jax.random.key(0), jnp.zeros((2, 4)))
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    assert layer.apply(params, jnp.zeros((2, 4))).dtype == jnp.bfloat16
+
+
+def test_new_linear_weights_are_normal_with_deviation_002_and_biases_zero():
+    params = Linear(300).init(jax.random.key(0), jnp.zeros((1, 300)))["params"]
+    assert np.abs(params["kernel"].std() - 0.02) < 2e-4
+    assert np.abs(params["kernel"].mean()) < 2e-4
+    assert not params["bias"].any()
+
+
+def test_gelu_is_exact_to_float32():
+    inputs = np.linspace(-9, 9, 2001, dtype=np.float32)
+    exact = inputs.astype(np.float64) * special.ndtr(inputs.astype(np.float64))
+    np.testing.assert_allclose(ACTIVATIONS["gelu"](jnp.asarray(inputs)), exact, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "quick_gelu", "silu", "swish", "relu"])
+def test_activations_and_their_slopes_are_timms(name):
+    torch, layers = pytest.importorskip("torch"), pytest.importorskip("timm.layers")
+    inputs = torch.linspace(-6, 6, 401, requires_grad=True)
+    expected = layers.get_act_fn(name)(inputs)
+    expected.sum().backward()
+    ours = jnp.asarray(inputs.detach().numpy())
+    np.testing.assert_allclose(ACTIVATIONS[name](ours), expected.detach(), rtol=0, atol=2e-6)
+    slopes = jax.vmap(jax.grad(ACTIVATIONS[name]))(ours)
+    # XLA's tanh reaches 1 a little before torch's does, where the slope of the tanh form is 3e-6 from its end
+    atol = 4e-6 if name == "gelu_tanh" else 2e-6
+    np.testing.assert_allclose(slopes[ours != 0], inputs.grad.numpy()[ours != 0], rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize(("kind", "epsilon"), [("layer", 1e-6), ("layer", 1e-1), ("root_mean_square", 1e-6)])
+def test_norms_and_their_gradients_are_timms(kind, epsilon):
+    torch, layers = pytest.importorskip("torch"), pytest.importorskip("timm.layers")
+    theirs = {"layer": layers.LayerNorm, "root_mean_square": layers.RmsNorm}[kind](6, eps=epsilon)
+    for seed, parameter in enumerate(theirs.parameters()):
+        parameter.data = torch.tensor(random_array(6, seed=seed))
+    params = {"scale": jnp.asarray(random_array(6))}
+    if kind == "layer":
+        params["bias"] = jnp.asarray(random_array(6, seed=1))
+    inputs, weights = 0.4 * random_array(4, 3, 6, seed=2) + 1.0, random_array(4, 3, 6, seed=3)
+    tensor = torch.tensor(inputs, requires_grad=True)
+    expected = theirs(tensor)
+    (expected * torch.tensor(weights)).sum().backward()
+
+    def objective(params, inputs):
+        outputs = Norm(kind=kind, epsilon=epsilon).create().apply({"params": params}, inputs)
+        return (outputs * weights).sum(), outputs
+
+    gradients, outputs = jax.grad(objective, argnums=(0, 1), has_aux=True)(params, jnp.asarray(inputs))
+    np.testing.assert_allclose(outputs, expected.detach(), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(gradients[1], tensor.grad, rtol=0, atol=2e-5)
+    np.testing.assert_allclose(gradients[0]["scale"], theirs.weight.grad, rtol=0, atol=2e-5)
+    if kind == "layer":
+        np.testing.assert_allclose(gradients[0]["bias"], theirs.bias.grad, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("offset", [0.0, 30.0, 1000.0])
+def test_layer_norm_holds_far_from_zero(offset):
+    inputs = (random_array(5, 64).astype(np.float64) + offset).astype(np.float32)
+    precise = inputs.astype(np.float64)
+    expected = (precise - precise.mean(-1, keepdims=True)) / precise.std(-1, keepdims=True)
+    outputs = layer_norm(jnp.asarray(inputs), jnp.ones(64), jnp.zeros(64), 0.0)
+    rounding_of_the_mean = 1e-7 * offset
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=2e-6 + rounding_of_the_mean)
+
+
+def test_norms_of_half_precision_have_float32_statistics():
+    inputs = jnp.asarray(random_array(2, 512) + 3.0, jnp.bfloat16)
+    for norm in (LayerNorm(epsilon=1e-6), RmsNorm(epsilon=1e-6)):
+        params = norm.init(jax.random.key(0), inputs)
+        assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+        precise = norm.apply(params, jnp.asarray(inputs, jnp.float32))
+        outputs = norm.apply(params, inputs)
+        assert outputs.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(outputs, precise.astype(jnp.bfloat16))
+
+
+def test_layer_scale_starts_at_its_value():
+    layer = LayerScale(0.25)
+    params = layer.init(jax.random.key(0), jnp.ones((2, 3)))
+    np.testing.assert_array_equal(layer.apply(params, jnp.ones((2, 3))), 0.25)
+
+
+def test_dropout_keeps_the_expectation_and_spares_evaluation():
+    inputs = jnp.full((200, 100), 3.0)
+    outputs = Dropout(0.25).apply({}, inputs, True, rngs={"dropout": jax.random.key(0)})
+    assert set(np.unique(outputs)) == {0.0, 4.0}
+    assert abs((outputs == 0.0).mean() - 0.25) < 0.01
+    assert Dropout(0.25).apply({}, inputs, False) is inputs
+    assert Dropout(0.0).apply({}, inputs, True) is inputs
+
+
+def test_drop_path_leaves_out_whole_images_and_scales_up_the_others():
+    inputs = jnp.asarray(random_array(4000, 3, 2))
+    outputs = np.asarray(DropPath(0.2).apply({}, inputs, True, rngs={"dropout": jax.random.key(0)}))
+    dropped = (outputs == 0.0).all(axis=(1, 2))
+    assert abs(dropped.mean() - 0.2) < 0.02
+    np.testing.assert_allclose(outputs[~dropped], np.asarray(inputs)[~dropped] / 0.8, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [PackedSwiGlu, SwiGlu])
+def test_new_gates_start_as_timms(kind):
+    torch, layers = pytest.importorskip("torch"), pytest.importorskip("timm.layers")
+    theirs = {PackedSwiGlu: layers.SwiGLUPacked, SwiGlu: layers.SwiGLU}[kind](32, 128)
+    torch.manual_seed(0)
+    theirs.init_weights()
+    params = kind(128, 32, act_layer="silu").init(jax.random.key(0), jnp.ones((1, 1, 32)), False)["params"]
+    if kind is PackedSwiGlu:
+        gates = {"kernel": params["fc1"]["kernel"][:, 64:], "bias": params["fc1"]["bias"][64:]}
+        values = params["fc1"]["kernel"][:, :64]
+        their_gates = theirs.fc1.weight[64:].T, theirs.fc1.bias[64:]
+    else:
+        gates, values = params["fc1_g"], params["fc1_x"]["kernel"]
+        their_gates = theirs.fc1_g.weight.T, theirs.fc1_g.bias
+    assert gates["kernel"].shape == tuple(their_gates[0].shape)
+    assert abs(gates["kernel"].std() / their_gates[0].detach().numpy().std() - 1) < 0.1
+    np.testing.assert_array_equal(gates["bias"], their_gates[1].detach())
+    assert abs(values.std() - 0.02) < 2e-3
