@@ -1,0 +1,199 @@
+"""Fitting pretrained weights to a model: every tensor is accounted for, or the run stops."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sketch_jax.errors import InputError
+from sketch_jax.trees import Tree, flatten, unflatten
+from sketch_jax.weights.names import timm_axes, timm_name, timm_statistic_name, to_flax
+from sketch_jax.weights.sources import Weights
+from sketch_jax.weights.timm_config import architecture_from
+
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoadReport:
+    """What became of every tensor, by timm's names."""
+
+    origin: str
+    loaded: tuple[str, ...]
+    """Taken from the weights."""
+    resampled: tuple[str, ...]
+    """Those of `loaded` whose shape was changed to fit, such as position embeddings at another image size."""
+    new: tuple[str, ...]
+    """Newly made, because the weights have none for this number of classes."""
+    dropped: tuple[str, ...]
+    """In the weights and not used: the classifier of other classes, or parts that the model does not have."""
+    loaded_values: int
+    """Numbers in all loaded tensors."""
+
+
+class Fitted(NamedTuple):
+    """A model's values from pretrained weights."""
+
+    params: Tree
+    statistics: Tree
+    report: LoadReport
+
+
+def fit(
+    weights: Weights,
+    template: tuple[Tree, Tree],
+    *,
+    architecture: str,
+    classifier: str,
+    further_classifiers: Sequence[str] = (),
+    fresh: Tree,
+    adapt: Callable[[Tree], Tree] = lambda tree: tree,
+    place: Callable[[np.ndarray], Any] = np.ascontiguousarray,
+) -> Fitted:
+    """The parameters and statistics of a model from pretrained weights.
+
+    Memory: the model and one tensor more, also when `place` copies; a tensor is let go once it is placed.
+
+    Args:
+        weights: read once, a tensor at a time.
+        template: shapes and types of (params, statistics), as from `jax.eval_shape(model.init, key)`.
+        architecture: of the model, for messages.
+        classifier: path of the model's classifier; its tensors alone may be newly made or left out.
+        further_classifiers: paths of others, such as the one that distillation has.
+        fresh: newly made parameters, at least those of the classifiers; taken where the weights' do not fit.
+        adapt: fits other parameters before they are checked (`Model.adapt`).
+        place: makes the value of a leaf from a float32 array on the host, such as `jax.device_put`.
+
+    Raises:
+        InputError: tensors are missing, left over or of another shape; all of them are listed.
+    """
+    expected = _Leaves(*map(flatten, template))
+    found, original_shapes = _read(weights, adapt)
+    dropped = [path for path in original_shapes if path not in found.params]
+    new: list[str] = []
+    for path in (classifier, *further_classifiers):
+        new += _exchange_classifier(found.params, expected.params, path, dropped)
+    _refuse_misfits(weights, architecture, found, expected, frozenset(new))
+    report = _report(weights.origin, found, original_shapes, new, dropped)
+    values = _Leaves(_place(found.params, place), _place(found.statistics, place))
+    made = flatten(fresh)
+    values.params.update({path: place(np.asarray(made[path], np.float32)) for path in new})
+    params, statistics = (
+        unflatten({path: leaves[path] for path in wanted})
+        for leaves, wanted in zip(values, expected, strict=True)
+    )
+    return Fitted(params, statistics, report)
+
+
+def summary(report: LoadReport) -> list[str]:
+    """Lines that tell the user what was loaded, newly made and left out."""
+    lines = [f"{len(report.loaded)} tensors ({report.loaded_values:,} values) loaded from {report.origin}"]
+    parts = {
+        "resampled to this image size": report.resampled,
+        "newly made": report.new,
+        "in the weights but not used": report.dropped,
+    }
+    return lines + [f"{what}: {', '.join(names)}" for what, names in parts.items() if names]
+
+
+class _Leaves(NamedTuple):
+    params: dict[str, Any]
+    statistics: dict[str, Any]
+
+
+def _read(weights: Weights, adapt: Callable[[Tree], Tree]) -> tuple[_Leaves, dict[str, Shape]]:
+    params, statistics = to_flax(weights.tensors)
+    shapes = {path: leaf.shape for path, leaf in flatten(params).items()}
+    return _Leaves(flatten(adapt(params)), flatten(statistics)), shapes
+
+
+def _exchange_classifier(
+    found: dict[str, Any], expected: Mapping[str, Any], classifier: str, dropped: list[str]
+) -> list[str]:
+    """Moves a classifier that does not fit from `found` to `dropped`; returns what is to be newly made."""
+
+    def within(paths: Mapping[str, Any]) -> list[str]:
+        return [path for path in paths if path == classifier or path.startswith(f"{classifier}/")]
+
+    wanted, present = within(expected), within(found)
+    fits = all(path in found and found[path].shape == expected[path].shape for path in wanted)
+    for path in present:
+        if not (fits and path in wanted):
+            del found[path]
+            dropped.append(path)
+    return [] if fits else wanted
+
+
+def _refuse_misfits(
+    weights: Weights, architecture: str, found: _Leaves, expected: _Leaves, new: frozenset[str]
+) -> None:
+    faults = [
+        *_misfits(found.params, expected.params, new, timm_name),
+        *_misfits(found.statistics, expected.statistics, frozenset(), timm_statistic_name),
+    ]
+    if faults:
+        heading = f"{weights.origin}: the weights do not fit {architecture}: {len(faults)} tensors differ"
+        raise InputError("\n".join([heading, *faults, _remedy(weights, architecture)]))
+
+
+def _misfits(
+    found: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    new: frozenset[str],
+    name_of: Callable[[str], str],
+) -> list[str]:
+    def shape(path: str, leaf: Any) -> str:
+        axes = timm_axes(path, len(leaf.shape))
+        return str([leaf.shape[axis] for axis in axes])
+
+    missing = [
+        f"  {name_of(path)}: not in the weights; the model wants {shape(path, leaf)}"
+        for path, leaf in expected.items()
+        if path not in found and path not in new
+    ]
+    extra = [
+        f"  {name_of(path)}: {shape(path, leaf)} in the weights; the model has none"
+        for path, leaf in found.items()
+        if path not in expected
+    ]
+    misshapen = [
+        f"  {name_of(path)}: {shape(path, found[path])} in the weights; the model wants {shape(path, leaf)}"
+        for path, leaf in expected.items()
+        if path in found and found[path].shape != leaf.shape
+    ]
+    return missing + extra + misshapen
+
+
+def _remedy(weights: Weights, architecture: str) -> str:
+    named, arguments = architecture_from(weights.config)
+    if named is None:
+        return "the file does not say what it is of: set --model.name to the architecture it was made for"
+    if named != architecture:
+        return f"its config.json says it is of {named}: set --model.name {named}, or name other weights"
+    return f"its config.json says it is of {named} with arguments {arguments}: does the model have them, too?"
+
+
+def _report(
+    origin: str,
+    found: _Leaves,
+    original_shapes: Mapping[str, Shape],
+    new: Sequence[str],
+    dropped: Sequence[str],
+) -> LoadReport:
+    leaves = [*found.params.values(), *found.statistics.values()]
+    return LoadReport(
+        origin=origin,
+        loaded=(*map(timm_name, found.params), *map(timm_statistic_name, found.statistics)),
+        resampled=tuple(
+            timm_name(path) for path, leaf in found.params.items() if leaf.shape != original_shapes.get(path)
+        ),
+        new=tuple(map(timm_name, new)),
+        dropped=tuple(map(timm_name, dropped)),
+        loaded_values=sum(int(np.prod(leaf.shape)) for leaf in leaves),
+    )
+
+
+def _place(found: dict[str, Any], place: Callable[[np.ndarray], Any]) -> dict[str, Any]:
+    """Places leaf after leaf, taking each out of `found` so that its memory is free for the next."""
+    return {path: place(np.asarray(found.pop(path), np.float32)) for path in list(found)}

@@ -1,0 +1,134 @@
+"""timm's `config.json`: what it says of the architecture and of the images, and how it is written."""
+
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sketch_jax.errors import refuse_faults
+from sketch_jax.preprocessing import CropMode, Interpolation, Preprocessing
+from sketch_jax.weights.names import timm_name
+
+DEFAULT_IMAGE_SIZE = 224
+
+TIMM_DEFAULTS: dict[str, Any] = {
+    "input_size": (3, DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE),
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
+    "interpolation": "bicubic",
+    "crop_pct": 0.875,
+    "crop_mode": "center",
+}
+"""What timm assumes where a `pretrained_cfg` is silent."""
+
+
+def architecture_from(config: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """Name in timm of the architecture, and model arguments; None and nothing where the config is silent.
+
+    >>> architecture_from({"architecture": "resnet18", "model_args": {"act_layer": "gelu"}})
+    ('resnet18', {'act_layer': 'gelu'})
+    """
+    return config.get("architecture"), dict(config.get("model_args") or {})
+
+
+def preprocessing_from(config: Mapping[str, Any], image_size: int | None = None) -> Preprocessing:
+    """How the weights want their images.
+
+    Args:
+        config: timm's `config.json`. Where its `pretrained_cfg` is silent, timm's own defaults hold; an empty
+            config asks for nothing, and the defaults of `Preprocessing` hold.
+        image_size: in pixels; None: what the weights were trained at.
+
+    Raises:
+        InputError: the weights want images that are not square or not RGB, or a resize that is not offered.
+
+    References:
+        timm/data/config.py, `resolve_data_config`.
+    """
+    if not config:
+        return Preprocessing(image_size=image_size or DEFAULT_IMAGE_SIZE)
+    stated = pretrained_config(config)
+    wanted = {name: stated.get(name) or default for name, default in TIMM_DEFAULTS.items()}
+    refuse_faults(
+        "the weights' config.json asks for images that are not supported",
+        _faults(wanted),
+        "change pretrained_cfg in config.json to what is supported",
+    )
+    mean, std = (tuple(map(float, wanted[name])) for name in ("mean", "std"))
+    return Preprocessing(
+        image_size=image_size or int(wanted["input_size"][1]),
+        mean=typing.cast(tuple[float, float, float], mean),
+        std=typing.cast(tuple[float, float, float], std),
+        interpolation=wanted["interpolation"],
+        crop_fraction=float(wanted["crop_pct"]),
+        crop_mode=wanted["crop_mode"],
+    )
+
+
+def pretrained_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of timm's config that describes the weights; old files have it at the top."""
+    return config.get("pretrained_cfg", config)
+
+
+def timm_config(
+    *,
+    architecture: str,
+    model_arguments: Mapping[str, Any],
+    class_count: int,
+    class_names: Sequence[str],
+    classifiers: Sequence[str],
+    feature_width: int,
+    preprocessing: Preprocessing,
+    fixed_image_size: bool,
+) -> dict[str, Any]:
+    """The `config.json` with which timm rebuilds a model and its preprocessing.
+
+    Args:
+        architecture: timm's name.
+        model_arguments: of timm's model function, beyond class count and image size.
+        class_count: classes of the classifier; 0: it has none.
+        class_names: name of each class index; empty: unknown.
+        classifiers: our paths of the classifiers' parameters.
+        feature_width: channels of the pooled features.
+        preprocessing: of the images.
+        fixed_image_size: the parameters' shapes depend on the image size (position embeddings).
+    """
+    size = preprocessing.image_size
+    names = [timm_name(path) for path in classifiers]
+    pretrained_cfg = {
+        "tag": "sketch_jax",
+        "custom_load": False,
+        "input_size": [3, size, size],
+        "fixed_input_size": fixed_image_size,
+        "interpolation": preprocessing.interpolation,
+        "crop_pct": preprocessing.crop_fraction,
+        "crop_mode": preprocessing.crop_mode,
+        "mean": list(preprocessing.mean),
+        "std": list(preprocessing.std),
+        "num_classes": class_count,
+        "first_conv": None,
+        "classifier": names[0] if len(names) == 1 else names,
+    }
+    return {
+        "architecture": architecture,
+        "num_classes": class_count,
+        "num_features": feature_width,
+        **({"label_names": list(class_names)} if class_names else {}),
+        "model_args": dict(model_arguments),
+        "pretrained_cfg": pretrained_cfg,
+    }
+
+
+def _faults(wanted: Mapping[str, Any]) -> list[str]:
+    channels, height, width = wanted["input_size"]
+    checks = {
+        f"input_size {list(wanted['input_size'])}: must be [3, side, side]": channels == 3
+        and height == width,
+        f"mean {wanted['mean']}: must be 3 numbers": len(wanted["mean"]) == 3,
+        f"std {wanted['std']}: must be 3 numbers": len(wanted["std"]) == 3,
+    }
+    faults = [fault for fault, holds in checks.items() if not holds]
+    for name, choices in (("interpolation", Interpolation), ("crop_mode", CropMode)):
+        offered = typing.get_args(choices)
+        if wanted[name] not in offered:
+            faults.append(f"{name} {wanted[name]!r}: must be one of {', '.join(offered)}")
+    return faults

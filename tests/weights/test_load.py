@@ -1,0 +1,237 @@
+import subprocess
+import sys
+import textwrap
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from sketch_jax.errors import InputError
+from sketch_jax.weights.load import fit, summary
+from sketch_jax.weights.names import to_flax, to_timm
+from sketch_jax.weights.sources import Weights, open_weights
+
+CLASSES = 3
+
+
+def state_dict(class_count: int | None = CLASSES, seed: int = 0) -> dict[str, np.ndarray]:
+    """A small model: a convolution with norm, a position embedding and, if it has classes, a classifier."""
+    generator = np.random.default_rng(seed)
+    shapes: dict[str, tuple[int, ...]] = {
+        "stem.0.weight": (8, 3, 3, 3),
+        "stem.1.weight": (8,),
+        "stem.1.bias": (8,),
+        "stem.1.running_mean": (8,),
+        "stem.1.running_var": (8,),
+        "pos_embed": (1, 4, 8),
+    }
+    if class_count is not None:
+        shapes |= {"head.weight": (class_count, 8), "head.bias": (class_count,)}
+    tensors = {name: generator.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+    return tensors | {"stem.1.num_batches_tracked": np.array(12, np.int64)}
+
+
+def weights_of(tensors: dict[str, np.ndarray], **config) -> Weights:
+    return Weights(tensors=tensors, config=config, fingerprint="", origin="some/weights")
+
+
+def template(tensors: dict[str, np.ndarray]):
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), to_flax(tensors))
+
+
+def fit_small(
+    tensors: dict[str, np.ndarray], wanted: dict[str, np.ndarray], adapt=lambda tree: tree, **config
+):
+    return fit(
+        weights_of(tensors, **config),
+        template(wanted),
+        architecture="tiny",
+        classifier="head",
+        fresh=to_flax(wanted)[0],
+        adapt=adapt,
+    )
+
+
+def without(tensors: dict[str, np.ndarray], *names: str) -> dict[str, np.ndarray]:
+    return {name: tensor for name, tensor in tensors.items() if name not in names}
+
+
+def test_weights_of_the_same_model_are_taken_as_they_are():
+    tensors = state_dict()
+    params, statistics, report = fit_small(tensors, state_dict(seed=1))
+    back = to_timm(params, statistics)
+    for name in without(tensors, "stem.1.num_batches_tracked"):
+        np.testing.assert_array_equal(back[name], tensors[name])
+    assert set(report.loaded) == set(tensors) - {"stem.1.num_batches_tracked"}
+    assert report.new == report.dropped == report.resampled == ()
+    assert report.loaded_values == 8 * 27 + 4 * 8 + 32 + 3 * 8 + 3
+
+
+@pytest.mark.parametrize("present", [5, None])
+def test_a_classifier_of_other_classes_is_newly_made(present):
+    tensors, wanted = state_dict(present), state_dict(seed=1)
+    params, statistics, report = fit_small(tensors, wanted)
+    back = to_timm(params, statistics)
+    np.testing.assert_array_equal(back["head.weight"], wanted["head.weight"])
+    np.testing.assert_array_equal(back["head.bias"], wanted["head.bias"])
+    np.testing.assert_array_equal(back["stem.0.weight"], tensors["stem.0.weight"])
+    assert report.new == ("head.bias", "head.weight")
+    assert report.dropped == (() if present is None else ("head.weight", "head.bias"))
+
+
+def test_half_a_classifier_is_never_mixed_with_new_values():
+    wanted = state_dict(seed=1)
+    params, _, report = fit_small(without(state_dict(), "head.bias"), wanted)
+    np.testing.assert_array_equal(params["head"]["kernel"], wanted["head.weight"].T)
+    assert report.new == ("head.bias", "head.weight")
+    assert report.dropped == ("head.weight",)
+
+
+def test_a_model_without_classifier_leaves_the_weights_classifier_out():
+    params, _, report = fit_small(state_dict(), state_dict(None))
+    assert "head" not in params
+    assert report.new == ()
+    assert report.dropped == ("head.weight", "head.bias")
+
+
+def test_a_module_whose_name_only_starts_like_the_classifier_is_no_classifier():
+    with pytest.raises(InputError, match=r"head_norm\.weight: not in the weights; the model wants \[8\]"):
+        fit_small(state_dict(), state_dict() | {"head_norm.weight": np.ones(8, np.float32)})
+
+
+def test_all_misfits_are_listed_with_timms_names_and_shapes():
+    tensors = without(state_dict(), "stem.1.bias", "stem.1.running_var")
+    tensors["stem.0.weight"] = np.zeros((8, 1, 3, 3), np.float32)
+    tensors["stem.1.running_mean"] = np.zeros(7, np.float32)
+    tensors["blocks.0.gamma_1"] = np.zeros(8, np.float32)
+    tensors["blocks.0.bn.running_mean"] = np.zeros(8, np.float32)
+    with pytest.raises(InputError) as raised:
+        fit_small(tensors, state_dict(), architecture="tiny", model_args={"depth": 2})
+    assert str(raised.value).splitlines() == [
+        "some/weights: the weights do not fit tiny: 6 tensors differ",
+        "  stem.1.bias: not in the weights; the model wants [8]",
+        "  blocks.0.gamma_1: [8] in the weights; the model has none",
+        "  stem.0.weight: [8, 1, 3, 3] in the weights; the model wants [8, 3, 3, 3]",
+        "  stem.1.running_var: not in the weights; the model wants [8]",
+        "  blocks.0.bn.running_mean: [8] in the weights; the model has none",
+        "  stem.1.running_mean: [7] in the weights; the model wants [8]",
+        "its config.json says it is of tiny with arguments {'depth': 2}: does the model have them, too?",
+    ]
+
+
+def test_weights_of_another_model_are_told_by_their_name():
+    other = {"patch_embed.proj.weight": np.zeros((4, 3, 2, 2), np.float32)}
+    with pytest.raises(InputError) as raised:
+        fit_small(other, state_dict(), architecture="vit_huge")
+    assert str(raised.value).endswith(
+        "its config.json says it is of vit_huge: set --model.name vit_huge, or name other weights"
+    )
+    with pytest.raises(InputError) as raised:
+        fit_small(other, state_dict())
+    assert str(raised.value).endswith("set --model.name to the architecture it was made for")
+
+
+def test_a_hundred_misfits_are_all_listed():
+    extra = {f"blocks.{index}.bias": np.zeros(1, np.float32) for index in range(100)}
+    with pytest.raises(InputError) as raised:
+        fit_small(state_dict() | extra, state_dict())
+    assert all(f"  {name}: [1] in the weights" in str(raised.value) for name in extra)
+
+
+def test_parameters_are_adapted_before_they_are_checked():
+    tensors, wanted = state_dict(), state_dict(seed=1)
+    wanted["pos_embed"] = np.zeros((1, 9, 8), np.float32)
+
+    def adapt(tree):
+        return {**tree, "pos_embed": np.resize(tree["pos_embed"], (1, 9, 8))}
+
+    params, _, report = fit_small(tensors, wanted, adapt)
+    np.testing.assert_array_equal(params["pos_embed"], np.resize(tensors["pos_embed"], (1, 9, 8)))
+    assert report.resampled == ("pos_embed",)
+    with pytest.raises(
+        InputError, match=r"pos_embed: \[1, 4, 8\] in the weights; the model wants \[1, 9, 8\]"
+    ):
+        fit_small(tensors, wanted)
+
+
+def test_the_tree_is_the_models_and_holds_placed_values():
+    tensors = dict(reversed(state_dict().items()))
+    wanted = state_dict()
+    params, statistics, _ = fit(
+        weights_of(tensors),
+        template(wanted),
+        architecture="tiny",
+        classifier="head",
+        fresh={},
+        place=jax.device_put,
+    )
+    assert jax.tree.structure((params, statistics)) == jax.tree.structure(to_flax(wanted))
+    assert all(isinstance(leaf, jax.Array) and leaf.dtype == np.float32 for leaf in jax.tree.leaves(params))
+
+
+def test_the_summary_is_silent_about_nothing():
+    report = fit_small(state_dict(5), state_dict()).report
+    assert summary(report) == [
+        "6 tensors (280 values) loaded from some/weights",
+        "newly made: head.bias, head.weight",
+        "in the weights but not used: head.weight, head.bias",
+    ]
+
+
+MEASURE = """
+    import sys
+    import jax, numpy as np
+    from sketch_jax.weights.load import fit
+    from sketch_jax.weights.sources import open_weights
+
+    def resident(kind):
+        with open("/proc/self/status") as status:
+            return 1024 * int(next(line for line in status if line.startswith(kind)).split()[1])
+
+    template = {f"blocks_{i}": {"kernel": jax.ShapeDtypeStruct((1024, 2048), np.float32)} for i in range(16)}
+    jax.device_put(np.ones(3)).block_until_ready()
+    before = resident("VmRSS")
+    with open("/proc/self/clear_refs", "w") as reset:
+        reset.write("5")
+    weights = open_weights(sys.argv[1])
+    names = {"architecture": "x", "classifier": "head"}
+    params, _, _ = fit(weights, (template, {}), fresh={}, place=jax.device_put, **names)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    print((resident("VmHWM") - before) / size)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak memory from /proc")
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_loading_needs_little_more_memory_than_the_model(tmp_path, dtype):
+    tensors = {f"blocks.{index}.weight": np.full((2048, 1024), index, dtype) for index in range(16)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(MEASURE), str(tmp_path / "model.safetensors")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert 0.9 < float(result.stdout) < 1.3
+
+
+def test_a_real_model_is_fitted_from_a_file_of_half_precision(tmp_path):
+    timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
+    from safetensors.torch import save_file as save_torch
+
+    torch.manual_seed(0)
+    state = timm.create_model("vit_tiny_patch16_224", num_classes=7, depth=2).state_dict()
+    halves = {name: torch.randn(tensor.shape).bfloat16() for name, tensor in state.items()}
+    save_torch(halves, tmp_path / "model.safetensors")
+    shapes = {name: np.zeros(tensor.shape, np.float32) for name, tensor in state.items()}
+    params, statistics, report = fit(
+        open_weights(str(tmp_path / "model.safetensors")),
+        template(shapes),
+        architecture="vit_tiny_patch16_224",
+        classifier="head",
+        fresh={},
+    )
+    assert len(report.loaded) == len(state)
+    for name, tensor in to_timm(params, statistics).items():
+        np.testing.assert_array_equal(tensor, halves[name].float().numpy(), err_msg=name)

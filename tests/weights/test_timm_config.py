@@ -1,0 +1,96 @@
+import dataclasses
+import json
+
+import pytest
+
+from sketch_jax.errors import InputError
+from sketch_jax.preprocessing import Preprocessing
+from sketch_jax.weights.timm_config import architecture_from, preprocessing_from, timm_config
+
+
+def test_preprocessing_is_what_timm_makes_of_every_pretrained_config():
+    timm = pytest.importorskip("timm")
+    refused = {}
+    for name in timm.list_pretrained():
+        config = timm.get_pretrained_cfg(name).to_dict()
+        expected = timm.data.resolve_data_config({}, pretrained_cfg=config)
+        try:
+            ours = preprocessing_from({"architecture": name, "pretrained_cfg": config})
+        except InputError as error:
+            refused[name] = (expected["input_size"], str(error))
+            continue
+        assert dataclasses.asdict(ours) == {
+            "image_size": expected["input_size"][1],
+            "mean": expected["mean"],
+            "std": expected["std"],
+            "interpolation": expected["interpolation"],
+            "crop_fraction": expected["crop_pct"],
+            "crop_mode": expected["crop_mode"],
+        }, name
+    assert all(size[1] != size[2] or size[0] != 3 for size, _ in refused.values())
+    assert len(refused) < 0.01 * len(timm.list_pretrained())
+
+
+def test_silent_configs_get_timms_defaults_and_no_config_gets_ours():
+    assert preprocessing_from({"architecture": "x", "pretrained_cfg": {}}) == Preprocessing(
+        image_size=224, interpolation="bicubic", crop_fraction=0.875, crop_mode="center"
+    )
+    assert preprocessing_from({}) == Preprocessing(image_size=224)
+    assert preprocessing_from({}, 96) == Preprocessing(image_size=96)
+
+
+def test_another_image_size_changes_nothing_else():
+    config = {"pretrained_cfg": {"input_size": [3, 448, 448], "mean": [0.5, 0.5, 0.5], "crop_pct": 1.0}}
+    small, full = preprocessing_from(config, 96), preprocessing_from(config)
+    assert small == dataclasses.replace(full, image_size=96)
+    assert full.image_size == 448
+
+
+def test_an_old_config_without_parts_is_read():
+    config = {"architecture": "resnet18", "input_size": [3, 160, 160], "mean": [0.5, 0.4, 0.3]}
+    assert preprocessing_from(config).image_size == 160
+    assert preprocessing_from(config).mean == (0.5, 0.4, 0.3)
+    assert architecture_from(config) == ("resnet18", {})
+
+
+def test_all_unsupported_wishes_are_told_at_once():
+    wishes = {
+        "input_size": [1, 224, 192],
+        "mean": [0.5],
+        "std": [0.5],
+        "interpolation": "hamming",
+        "crop_mode": "x",
+    }
+    with pytest.raises(InputError) as raised:
+        preprocessing_from({"pretrained_cfg": wishes})
+    assert str(raised.value).splitlines() == [
+        "the weights' config.json asks for images that are not supported (5):",
+        "  input_size [1, 224, 192]: must be [3, side, side]",
+        "  mean [0.5]: must be 3 numbers",
+        "  std [0.5]: must be 3 numbers",
+        "  interpolation 'hamming': must be one of nearest, bilinear, bicubic, lanczos",
+        "  crop_mode 'x': must be one of center, squash, border",
+        "change pretrained_cfg in config.json to what is supported",
+    ]
+
+
+def test_what_is_written_for_timm_is_read_back():
+    preprocessing = Preprocessing(
+        image_size=96, mean=(0.5, 0.4, 0.3), interpolation="bilinear", crop_fraction=0.9, crop_mode="center"
+    )
+    config = timm_config(
+        architecture="resnet18",
+        model_arguments={"act_layer": "gelu"},
+        class_count=2,
+        class_names=("cat", "dog"),
+        classifiers=("head/fc",),
+        feature_width=512,
+        preprocessing=preprocessing,
+        fixed_image_size=False,
+    )
+    config = json.loads(json.dumps(config))
+    assert preprocessing_from(config) == preprocessing
+    assert architecture_from(config) == ("resnet18", {"act_layer": "gelu"})
+    assert config["num_classes"] == config["pretrained_cfg"]["num_classes"] == 2
+    assert config["pretrained_cfg"]["classifier"] == "head.fc"
+    assert config["label_names"] == ["cat", "dog"]
