@@ -1,0 +1,93 @@
+import math
+
+import jax
+import numpy as np
+import optax
+import pytest
+from jax import numpy as jnp
+
+from sketch_jax.errors import InputError
+from sketch_jax.optim.optimizer import create_optimizer, decay_mask
+from sketch_jax.optim.options import AdamW, WarmupCosine
+from sketch_jax.optim.schedule import create_schedule
+
+
+def test_the_rate_is_initial_at_step_0_peak_after_the_warm_up_and_half_way_down_in_the_middle():
+    options = WarmupCosine(warmup_epochs=1.0, initial_learning_rate=1e-6, final_learning_rate=1e-5)
+    schedule = create_schedule(options, 1e-3, steps=110, steps_per_epoch=10)
+    assert float(schedule(0)) == pytest.approx(1e-6)
+    assert float(schedule(5)) == pytest.approx((1e-6 + 1e-3) / 2)
+    assert float(schedule(10)) == pytest.approx(1e-3)
+    assert float(schedule(60)) == pytest.approx((1e-3 + 1e-5) / 2)
+    last = 1e-5 + (1e-3 - 1e-5) * (1 + math.cos(math.pi * 99 / 100)) / 2
+    assert float(schedule(109)) == pytest.approx(last, rel=1e-5)
+    assert float(schedule(110)) == pytest.approx(1e-5)
+
+
+def test_without_warm_up_the_first_step_has_the_peak_rate():
+    assert float(create_schedule(WarmupCosine(warmup_epochs=0.0), 1e-3, 10, 5)(0)) == pytest.approx(1e-3)
+
+
+def test_a_fraction_of_an_epoch_can_be_the_warm_up():
+    schedule = create_schedule(WarmupCosine(warmup_epochs=0.5), 1e-3, 40, 20)
+    assert float(schedule(10)) == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("epochs", [-1.0, 4.0])
+def test_a_warm_up_that_does_not_fit_is_refused_with_a_remedy(epochs):
+    with pytest.raises(
+        InputError, match=r"--schedule.warmup-epochs .* does not fit in a run of 40 steps; choose"
+    ):
+        create_schedule(WarmupCosine(warmup_epochs=epochs), 1e-3, 40, 10)
+
+
+def parameters():
+    generator = np.random.default_rng(0)
+    return {
+        "pos_embed": jnp.asarray(generator.normal(size=(1, 4, 3)), jnp.float32),
+        "norm": {"scale": jnp.ones(3), "bias": jnp.asarray(generator.normal(size=3), jnp.float32)},
+        "head": {"kernel": jnp.asarray(generator.normal(size=(3, 2)), jnp.float32), "bias": jnp.ones(2)},
+    }
+
+
+def test_only_matrices_decay_under_a_zero_gradient():
+    params = parameters()
+    optimizer = create_optimizer(AdamW(learning_rate=0.1, weight_decay=0.5), optax.constant_schedule(0.1))
+    gradients = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    after = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(after["head"]["kernel"], params["head"]["kernel"] * 0.95, rtol=1e-6)
+    for path in (("pos_embed",), ("norm", "scale"), ("norm", "bias"), ("head", "bias")):
+        before_leaf, after_leaf = params, after
+        for name in path:
+            before_leaf, after_leaf = before_leaf[name], after_leaf[name]
+        np.testing.assert_array_equal(before_leaf, after_leaf)
+    assert decay_mask(params)["head"] == {"kernel": True, "bias": False}
+
+
+def test_five_steps_agree_with_torch_adamw():
+    torch = pytest.importorskip("torch")
+    params = parameters()
+    optimizer = create_optimizer(
+        AdamW(weight_decay=0.05, epsilon=1e-8, clip_norm=1.0), optax.constant_schedule(1e-2)
+    )
+    state = optimizer.init(params)
+    leaves, structure = jax.tree.flatten(params)
+    decayed = jax.tree.leaves(decay_mask(params))
+    tensors = [torch.tensor(np.asarray(leaf), requires_grad=True) for leaf in leaves]
+    groups = [
+        {"params": [tensor], "weight_decay": 0.05 if decays else 0.0}
+        for tensor, decays in zip(tensors, decayed, strict=True)
+    ]
+    reference = torch.optim.AdamW(groups, lr=1e-2, eps=1e-8)
+    generator = np.random.default_rng(1)
+    for _ in range(5):
+        gradients = [generator.normal(size=leaf.shape).astype(np.float32) * 3 for leaf in leaves]
+        for tensor, gradient in zip(tensors, gradients, strict=True):
+            tensor.grad = torch.tensor(gradient)
+        torch.nn.utils.clip_grad_norm_(tensors, 1.0)
+        reference.step()
+        updates, state = optimizer.update(jax.tree.unflatten(structure, gradients), state, params)
+        params = optax.apply_updates(params, updates)
+    for leaf, tensor in zip(jax.tree.leaves(params), tensors, strict=True):
+        np.testing.assert_allclose(leaf, tensor.detach().numpy(), atol=1e-6)
