@@ -1,0 +1,168 @@
+"""The loop of training: a plain for over batches; what varies is a value."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from sketch_jax.errors import InputError
+from sketch_jax.train.state import TrainState
+
+SELECTION_METRIC = "accuracy"
+
+
+Save = Callable[[int, TrainState, float | None], None]
+"""Keeps the state of a step on disk, with its held-out metric or None."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How long a run is and what is due when, in steps."""
+
+    steps: int
+    steps_per_epoch: int
+    batch_size: int
+    """Images a step, over all devices."""
+    log_every: int
+    save_every: int | None
+    """Steps between saves within an epoch; None: at the ends of epochs only."""
+
+    def ends_epoch(self, step: int) -> bool:
+        """Whether an epoch, or the run, ends after this step."""
+        return step % self.steps_per_epoch == 0 or step == self.steps
+
+    def logs(self, step: int) -> bool:
+        """Whether training metrics are due after this step."""
+        return self.ends_epoch(step) or step % self.log_every == 0
+
+    def saves(self, step: int) -> bool:
+        """Whether a save within an epoch is due after this step."""
+        return self.save_every is not None and step % self.save_every == 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Calls:
+    """What the loop calls."""
+
+    evaluate: Callable[[TrainState], Mapping[str, float]]
+    """Metrics of a state on the held-out examples; empty when there are none."""
+    save: Save
+    """Called after each epoch, when the plan says, and before an early leave."""
+    write: Callable[[int, Mapping[str, float]], None]
+    """Step and its metrics, `train/…` or `val/…`."""
+    advance: Callable[[int, Mapping[str, float]], None]
+    """Step just finished, with the newest metrics known."""
+    stop_requested: Callable[[], bool]
+    """Whether to save and leave."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a loop leaves behind."""
+
+    state: TrainState
+    metrics: Mapping[str, float]
+    """Newest value of each metric."""
+    seconds: float
+    """Wall time of the steps and evaluations, without compilation."""
+    training_seconds: float
+    """Wall time of the steps alone."""
+    steps_taken: int
+    interrupted: bool
+
+
+def mean_metrics(pending: list[tuple[int, Any]]) -> dict[str, float]:
+    """Fetches metrics from the device and takes their mean over the steps.
+
+    Args:
+        pending: steps and their metrics, still on the device.
+
+    Raises:
+        InputError: a loss or a gradient norm is not finite.
+    """
+    steps = [step for step, _ in pending]
+    fetched = jax.device_get([metrics for _, metrics in pending])
+    for step, metrics in zip(steps, fetched, strict=True):
+        if not math.isfinite(metrics["loss"]) or not math.isfinite(metrics["gradient_norm"]):
+            raise InputError(
+                f"step {step}: the loss is {metrics['loss']:g} and the gradient norm is "
+                f"{metrics['gradient_norm']:g}, but both must be finite; try a lower "
+                "--optimizer.learning-rate, a longer "
+                "--schedule.warmup-epochs, --optimizer.clip-norm 1, or --model.precision float32; "
+                "the last checkpoint before this step is kept"
+            )
+    means = {f"train/{name}": float(np.mean([metrics[name] for metrics in fetched])) for name in fetched[0]}
+    means["train/learning_rate"] = float(fetched[-1]["learning_rate"])
+    return means
+
+
+def fit(
+    state: TrainState,
+    train_step: Callable[[TrainState, Any, Any], tuple[TrainState, Any]],
+    batches: Iterable[Any],
+    key: Any,
+    plan: Plan,
+    calls: Calls,
+) -> Outcome:
+    """Trains from the state to the end of the plan, or until a stop is requested.
+
+    Args:
+        state: start; its buffers are given up to the step.
+        train_step: (state, batch, key) -> (state, metrics on the device).
+        batches: staged batches, beginning with that of the state's next step.
+        key: root of the run's randomness.
+        plan: lengths.
+        calls: evaluation, saving and reporting.
+
+    Raises:
+        InputError: the loss is not finite.
+    """
+    first_step = step = int(jax.device_get(state.step))
+    pending: list[tuple[int, Any]] = []
+    latest: dict[str, float] = {}
+    began = mark = time.perf_counter()
+    training_seconds = 0.0
+    for batch in batches:
+        state, metrics = train_step(state, batch, key)
+        step += 1
+        if pending:
+            # One step stays in flight: the device is never idle, and never far ahead of what is shown.
+            jax.block_until_ready(pending[-1][1])
+        pending.append((step, metrics))
+        stopping = calls.stop_requested()
+        if plan.logs(step) or plan.saves(step) or stopping:
+            latest |= mean_metrics(pending)
+            elapsed = time.perf_counter() - mark
+            latest["train/images_per_second"] = len(pending) * plan.batch_size / elapsed
+            training_seconds += elapsed
+            pending = []
+            calls.write(step, {name: value for name, value in latest.items() if name.startswith("train/")})
+            measured = _evaluate_at_epoch_end(step, state, plan, calls)
+            latest |= {f"val/{name}": value for name, value in measured.items()}
+            if plan.ends_epoch(step) or plan.saves(step) or stopping:
+                calls.save(step, state, measured.get(SELECTION_METRIC))
+            mark = time.perf_counter()
+        calls.advance(step, latest)
+        if stopping:
+            break
+    return Outcome(
+        state=state,
+        metrics=latest,
+        seconds=time.perf_counter() - began,
+        training_seconds=training_seconds,
+        steps_taken=step - first_step,
+        interrupted=step < plan.steps,
+    )
+
+
+def _evaluate_at_epoch_end(step: int, state: TrainState, plan: Plan, calls: Calls) -> Mapping[str, float]:
+    if not plan.ends_epoch(step):
+        return {}
+    measured = calls.evaluate(state)
+    if measured:
+        calls.write(step, {f"val/{name}": value for name, value in measured.items()})
+    return measured

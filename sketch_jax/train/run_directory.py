@@ -1,0 +1,118 @@
+"""The directory of a run: one process at a time, one configuration for good, and a card of what happened."""
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sketch_jax.errors import InputError, refuse_faults
+from sketch_jax.files import PARTIAL_SUFFIX, make_directory, open_to_append, write_atomically
+from sketch_jax.train.differences import differences
+
+CONFIG_NAME = "config.json"
+CARD_NAME = "run.json"
+LOCK_NAME = ".lock"
+
+
+@contextlib.contextmanager
+def open_run(
+    directory: str | os.PathLike[str], config: Mapping[str, Any], *, free_fields: Sequence[str] = ()
+) -> Iterator[bool]:
+    """Holds the directory of a run, made if absent, for this process alone.
+
+    Args:
+        directory: of the run.
+        config: its configuration as JSON values; written at the first start, compared at later ones.
+        free_fields: dotted paths of fields, or of groups of them, that may change from start to start without
+            making it another run.
+
+    Yields:
+        Whether the run was begun before.
+
+    Raises:
+        InputError: the directory cannot be written, another process holds it, or it was begun with another
+            configuration.
+    """
+    place = make_directory(directory)
+    with open_to_append(place / LOCK_NAME) as lock:
+        _lock(lock, place)
+        for partial in place.glob(f".*{PARTIAL_SUFFIX}"):
+            partial.unlink()
+        begun = (place / CONFIG_NAME).exists()
+        if begun:
+            refuse_other_config(place, read_config_json(place), config, free_fields)
+        text = _format(config)
+        if not begun or (place / CONFIG_NAME).read_text() != text:
+            write_atomically(place / CONFIG_NAME, text)
+        yield begun
+
+
+def _lock(lock: io.FileIO, place: Path) -> None:
+    """The lock is the system's: it ends with the process, however that ends."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = (place / LOCK_NAME).read_text().strip()
+        raise InputError(
+            f"{place}: process {holder} is writing this run; wait for it, stop it, "
+            "or use another --name or --output-dir"
+        ) from None
+    os.truncate(place / LOCK_NAME, 0)
+    lock.write(f"{os.getpid()}\n".encode())
+
+
+def read_config_json(directory: Path) -> dict[str, Any]:
+    """The configuration that a run was begun with.
+
+    Raises:
+        InputError: the file is not JSON.
+    """
+    path = directory / CONFIG_NAME
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); remove the directory to start over") from error
+
+
+def refuse_other_config(
+    directory: Path, stored: Mapping[str, Any], given: Mapping[str, Any], free_fields: Sequence[str]
+) -> None:
+    """Checks that a run goes on with the configuration it was begun with.
+
+    Raises:
+        InputError: it does not; each field that differs is named.
+    """
+    free = tuple(f"{field}." for field in free_fields)
+    refuse_faults(
+        f"{directory}: this run was begun with another configuration; stored → given",
+        [
+            f"{path}: {change}"
+            for path, change in differences(stored, given).items()
+            if not f"{path}.".startswith(free)
+        ],
+        "give the stored values, use another --name or --output-dir, or remove the directory to start over",
+    )
+
+
+def write_run_card(directory: str | os.PathLike[str], card: Mapping[str, Any]) -> None:
+    """Replaces `run.json`; numbers that are not finite become null.
+
+    Raises:
+        InputError: the disk is full or not writable.
+    """
+    finite = json.loads(json.dumps(card), parse_constant=lambda _: None)
+    write_atomically(Path(directory) / CARD_NAME, _format(finite))
+
+
+def read_run_card(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """What the last start of a run wrote down; empty at the first."""
+    path = Path(directory) / CARD_NAME
+    return json.loads(path.read_bytes()) if path.exists() else {}
+
+
+def _format(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,38 @@
+"""Signals that ask a run to stop, as a value that the loop looks at."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequest:
+    """Whether the run was asked to stop."""
+
+    requested: int | None = None
+    """Number of the signal that asked; None: go on."""
+
+
+@contextlib.contextmanager
+def catch_stop_signals() -> Iterator[StopRequest]:
+    """Turns the first SIGTERM or SIGINT into a request; a SIGINT after that kills at once.
+
+    Outside the main thread, where Python allows no handlers, nothing is caught.
+    """
+    stop = StopRequest()
+
+    def request(number: int, frame: object) -> None:
+        stop.requested = stop.requested or number
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, request) for number in STOP_SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

@@ -1,0 +1,132 @@
+"""The start of a run: the model, its preprocessing, and its parameters, pretrained or new."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+from jaxtyping import Array, Key
+
+from sketch_jax.errors import InputError
+from sketch_jax.keys import stream
+from sketch_jax.models.architectures import create_model, default_image_size
+from sketch_jax.models.model import Model
+from sketch_jax.models.model_options import ModelOptions
+from sketch_jax.preprocessing import Preprocessing, PreprocessingChanges, change_preprocessing
+from sketch_jax.trees import Tree, count_elements
+from sketch_jax.weights.load import fit, summary
+from sketch_jax.weights.sources import Weights, open_weights
+from sketch_jax.weights.timm_config import architecture_from, preprocessing_from
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Start:
+    """What training begins with."""
+
+    model: Model
+    arguments: Mapping[str, Any]
+    """timm's model arguments, as the weights' config states them."""
+    preprocessing: Preprocessing
+    compute_dtype: Any
+    """Type of the computation."""
+    params: Tree
+    statistics: Tree
+    weights: Sequence[str]
+    """Lines that say what was loaded, newly made and not used."""
+    fingerprint: str | None
+    """Of the pretrained weights; None: everything is newly made."""
+
+
+def compute_dtype(precision: str) -> Any:
+    """The type of the computation; `auto` is bfloat16 where the device is made for it, float32 on a CPU."""
+    if precision == "auto":
+        precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype(precision)
+
+
+def create_start(
+    options: ModelOptions,
+    changes: PreprocessingChanges,
+    image_size: int | None,
+    class_count: int,
+    key: Key[Array, ""],
+    place: Callable[[Any], Any],
+) -> Start:
+    """Builds the model and its parameters.
+
+    Args:
+        options: architecture and start weights.
+        changes: to the preprocessing that the weights ask for.
+        image_size: in pixels; None: what the weights or the architecture ask for.
+        class_count: classes of the new head.
+        key: of new parameters.
+        place: puts an array on the devices.
+
+    Raises:
+        InputError: unknown architecture, or weights that cannot be read or do not fit.
+    """
+    weights = None if options.pretrained is None else open_weights(options.pretrained)
+    config = {} if weights is None else weights.config
+    named, arguments = architecture_from(config)
+    name = options.name or named
+    if name is None:
+        raise InputError("--model.name is missing: the weights do not say which architecture they are of")
+    if weights is None or not config:
+        preprocessing = Preprocessing(image_size=image_size or default_image_size(name))
+    else:
+        preprocessing = preprocessing_from(config, image_size)
+    preprocessing = change_preprocessing(preprocessing, changes)
+    dtype = compute_dtype(options.precision)
+    model = create_model(
+        name,
+        arguments=arguments,
+        class_count=class_count,
+        image_size=preprocessing.image_size,
+        dropout=options.dropout,
+        drop_path=options.drop_path,
+        dtype=dtype,
+        remat=options.remat,
+    )
+    params, statistics, lines = _values(model, weights, key, place)
+    return Start(
+        model=model,
+        arguments=arguments,
+        preprocessing=preprocessing,
+        compute_dtype=dtype,
+        params=params,
+        statistics=statistics,
+        weights=lines,
+        fingerprint=None if weights is None else weights.fingerprint,
+    )
+
+
+def _values(
+    model: Model, weights: Weights | None, key: Key[Array, ""], place: Callable[[Any], Any]
+) -> tuple[Tree, Tree, Sequence[str]]:
+    template = jax.eval_shape(model.init, key)
+    if weights is None:
+        params, statistics = jax.tree.map(place, jax.jit(model.init)(stream(key, "parameters")))
+        return params, statistics, [f"none: all {count_elements(params):,} parameters are newly made"]
+    fitted = fit(
+        weights,
+        template,
+        architecture=model.name,
+        classifier=model.classifier,
+        fresh=jax.tree.map(np.asarray, _fresh_classifier(model, stream(key, "parameters"))),
+        adapt=model.adapt,
+        place=place,
+    )
+    params = jax.tree.map(place, fitted.params)
+    return params, fitted.statistics, summary(fitted.report)
+
+
+def _fresh_classifier(model: Model, key: Key[Array, ""]) -> Tree:
+    """New values of the classifier alone: nothing else of the model is computed or held."""
+    top = model.classifier.split("/")[0]
+
+    def classifier(key: Any) -> Tree:
+        return {name: value for name, value in model.init(key)[0].items() if name == top}
+
+    return jax.jit(classifier)(key)
