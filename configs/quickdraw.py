@@ -1,0 +1,29 @@
+"""quickdraw24 in the contest's layout: mobilenetv2_035 from a local folder of weights, 96 px, 10 epochs.
+
+python -m sketch_jax.main --config configs/quickdraw.py --source.root DIR --model.pretrained local-dir:PATH
+"""
+
+from sketch_jax.augment.options import Augmentation
+from sketch_jax.config import Config
+from sketch_jax.data.csv_table import Csv
+from sketch_jax.data.splits import HoldOut
+from sketch_jax.models.model_options import ModelOptions
+from sketch_jax.optim.options import AdamW, WarmupCosine
+from sketch_jax.preprocessing import PreprocessingChanges
+
+
+def get_config() -> Config:
+    return Config(
+        name="quickdraw",
+        epochs=10,
+        batch_size=64,
+        image_size=96,
+        label_smoothing=0.1,
+        source=Csv(root="data/quickdraw24"),
+        split=HoldOut(fraction=0.1),
+        model=ModelOptions(name="mobilenetv2_035", pretrained="local-dir:weights/mobilenetv2_035.keras_in1k"),
+        preprocessing=PreprocessingChanges(crop_mode="squash", crop_fraction=1.0),
+        augmentation=Augmentation(horizontal_flip=0.5, rotation_degrees=15.0, shift=0.1, scale=(0.8, 1.2)),
+        optimizer=AdamW(learning_rate=1e-3, weight_decay=0.05),
+        schedule=WarmupCosine(warmup_epochs=1.0),
+    )

@@ -1,0 +1,126 @@
+"""The configuration of a run: the records of the stages, composed; read from a file and the command line."""
+
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from sketch_jax import serialization
+from sketch_jax.augment.options import Augmentation
+from sketch_jax.data.options import Loading
+from sketch_jax.data.sources import Doodles, Source
+from sketch_jax.data.splits import HoldOut, Split
+from sketch_jax.errors import InputError, suggestion
+from sketch_jax.models.model_options import ModelOptions
+from sketch_jax.optim.options import AdamW, WarmupCosine
+from sketch_jax.preprocessing import PreprocessingChanges
+from sketch_jax.train.options import Checkpointing, Logging
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """All that decides a run; equal configurations give equal runs."""
+
+    name: str
+    """Name of the run."""
+    output_dir: str | None = None
+    """Directory of the run; None: `runs/<name>`. Started again with the same one, a run goes on."""
+    seed: int = 0
+    """Root of all randomness: split, order, augmentation, dropout, new parameters."""
+    epochs: int = 10
+    """Passes over the training images."""
+    batch_size: int = 64
+    """Images a step, over all devices together."""
+    image_size: int | None = None
+    """Height and width of the model's input in pixels; None: what the weights or the architecture ask for."""
+    label_smoothing: float = 0.1
+    """Weight of the uniform distribution in the targets, 0 to below 1."""
+    source: Source = Doodles()
+    """Where the labelled images come from."""
+    split: Split = HoldOut()
+    """Which images are held out of training to choose the best checkpoint."""
+    model: ModelOptions = ModelOptions()
+    """Architecture and start weights."""
+    preprocessing: PreprocessingChanges = PreprocessingChanges()
+    """Changes to the preprocessing that the weights ask for."""
+    augmentation: Augmentation = Augmentation()
+    """What training images go through, on the device."""
+    optimizer: AdamW = AdamW()
+    """How gradients become updates."""
+    schedule: WarmupCosine = WarmupCosine()
+    """Learning rate over the steps."""
+    loading: Loading = Loading()
+    """How images reach the device."""
+    checkpointing: Checkpointing = Checkpointing()
+    """What is kept on disk of a run in progress."""
+    logging: Logging = Logging()
+    """What is written down, how often."""
+
+    def __post_init__(self):
+        """Refuses values that no run could have."""
+        positive = ("epochs", "batch_size") + (("image_size",) if self.image_size is not None else ())
+        for field in positive:
+            if getattr(self, field) < 1:
+                option = field.replace("_", "-")
+                raise InputError(f"--{option} {getattr(self, field)}: must be at least 1")
+        if not 0.0 <= self.label_smoothing < 1.0:
+            raise InputError(f"--label-smoothing {self.label_smoothing}: must be at least 0 and below 1")
+
+
+def run_directory(config: Config) -> Path:
+    """Where the run writes."""
+    return Path(config.output_dir) if config.output_dir is not None else Path("runs") / config.name
+
+
+def read_config(path: Path) -> Config:
+    """The configuration of a file: `get_config()` of a Python file, or the `config.json` of an earlier run.
+
+    Raises:
+        InputError: there is no such file, or it does not hold a configuration.
+    """
+    if not path.is_file():
+        near = sorted(str(file) for file in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        there = f"; files there: {', '.join(near)}" if near else ""
+        raise InputError(f"--config {path}: no such file{suggestion(str(path), near) or there}")
+    if path.suffix == ".json":
+        return config_from_json(_parse_json(path))
+    return _config_of_module(path)
+
+
+def config_to_json(config: Config) -> dict[str, Any]:
+    """The configuration as JSON types, loadable again by `config_from_json`."""
+    return serialization.to_json(config)
+
+
+def config_from_json(value: dict[str, Any]) -> Config:
+    """The configuration that `config_to_json` wrote.
+
+    Raises:
+        InputError: a field is unknown or its value does not fit.
+    """
+    return serialization.from_json(Config, value)
+
+
+def _parse_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"--config {path}: not JSON ({error})") from error
+
+
+def _config_of_module(path: Path) -> Config:
+    spec = importlib.util.spec_from_file_location(f"sketch_jax_config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"--config {path}: must be a .py file with get_config(), or a run's config.json")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config()
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"--config {path}: {type(error).__name__}: {error}") from error
+    if not isinstance(config, Config):
+        raise InputError(f"--config {path}: get_config() must return a sketch_jax.config.Config")
+    return config

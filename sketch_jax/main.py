@@ -1,0 +1,67 @@
+"""The command `python -m sketch_jax.main --config configs/NAME.py [--field.path value …]`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from sketch_jax.config import Config, read_config
+from sketch_jax.errors import InputError
+
+DESCRIPTION = """Fine-tunes a pretrained vision model on labelled images and predicts the test set.
+
+`--config FILE` names a configuration: a Python file with get_config(), or the config.json of an earlier run.
+Every option below overrides one of its fields; the defaults shown are the file's.
+Started again with the same --output-dir, an interrupted run goes on where it was."""
+
+
+def split_config_option(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """Separates `--config FILE` (or `--config=FILE`) from the overrides."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", type=Path)
+    known, rest = parser.parse_known_args(list(arguments))
+    return known.config, rest
+
+
+def parse_config(arguments: Sequence[str]) -> Config:
+    """The configuration of a command line.
+
+    Raises:
+        InputError: no `--config`, or its file is not a configuration.
+        SystemExit: after `--help`, or when tyro refuses an option; its message is printed.
+    """
+    path, overrides = split_config_option(arguments)
+    helping = any(argument in ("-h", "--help") for argument in overrides)
+    if path is None and not helping:
+        raise InputError(
+            "--config is missing: name a configuration, such as\n"
+            "  python -m sketch_jax.main --config configs/quickstart.py\n"
+            "--help lists what can be overridden"
+        )
+    default = read_config(path) if path is not None else Config(name="NAME")
+    return tyro.cli(
+        Config,
+        default=default,
+        args=overrides,
+        prog="python -m sketch_jax.main --config FILE",
+        description=DESCRIPTION,
+        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code: 0 done, 2 bad input, 143 or 130 stopped by a signal."""
+    try:
+        config = parse_config(sys.argv[1:] if arguments is None else arguments)
+        from sketch_jax.run import run  # here, so that --help loads no jax
+
+        return run(config).exit_code
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

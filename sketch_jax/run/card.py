@@ -1,0 +1,87 @@
+"""The run card (run.json): what ran, on what, how fast, and how it ended."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from sketch_jax.run.setting import Setting
+from sketch_jax.run.training import Trained
+from sketch_jax.train.devices import device_peak_flops
+from sketch_jax.train.environment import environment_facts, peak_memory_bytes
+from sketch_jax.train.run_directory import read_run_card, write_run_card
+from sketch_jax.trees import count_elements
+
+
+@dataclasses.dataclass(kw_only=True)
+class Card:
+    """The card of one start of a run, kept up to date on disk."""
+
+    setting: Setting
+    began: float
+    """`time.perf_counter()` at the start of the command."""
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    earlier_seconds: float = 0.0
+    """Wall time of earlier starts of the same run."""
+
+    def open(self) -> None:
+        """Writes what is known before training."""
+        setting = self.setting
+        self.earlier_seconds = read_run_card(setting.directory).get("wall_seconds") or 0.0
+        parameters = count_elements(setting.start.params)
+        self.facts = {
+            "name": setting.config.name,
+            "seed": setting.config.seed,
+            **environment_facts(),
+            "data": {
+                "fingerprint": setting.data.fingerprint,
+                "classes": len(setting.data.dataset.train.class_names),
+                "train": len(setting.data.train_rows),
+                "held_out": len(setting.data.validation_rows),
+                "test": 0 if setting.data.dataset.test is None else len(setting.data.dataset.test),
+                "skipped": dict(setting.data.dataset.skipped),
+            },
+            "model": setting.start.model.name,
+            "weights": list(setting.start.weights),
+            "parameters": {"total": parameters, "trainable": parameters},
+            "compute_dtype": setting.start.compute_dtype.name,
+        }
+        self.write("running")
+
+    def write(self, status: str, **facts: Any) -> None:
+        """Adds facts and replaces the file.
+
+        Args:
+            status: `running`, `finished`, `interrupted` or `failed`.
+            **facts: JSON values.
+        """
+        self.facts |= {"status": status, **facts}
+        self.facts["wall_seconds"] = self.earlier_seconds + time.perf_counter() - self.began
+        self.facts["peak_bytes"] = peak_memory_bytes()
+        write_run_card(self.setting.directory, self.facts)
+
+
+def speed_facts(setting: Setting, trained: Trained) -> Mapping[str, Any]:
+    """Figures of the loop of this start; None where it took no step."""
+    outcome, programs = trained.outcome, trained.programs
+    seconds, steps = outcome.training_seconds, outcome.steps_taken
+    return {
+        "steps": setting.plan.steps,
+        "steps_taken": steps,
+        "compile_seconds": {"train": programs.train.seconds, "predict": programs.predict.seconds},
+        "step_flops": programs.train.flops,
+        "step_peak_bytes": programs.train.peak_bytes,
+        "images_per_second": steps * setting.plan.batch_size / seconds if steps else None,
+        "data_wait_share": trained.waited_seconds / seconds if steps else None,
+        "mfu": model_flops_utilisation(setting, trained),
+    }
+
+
+def model_flops_utilisation(setting: Setting, trained: Trained) -> float | None:
+    """Share of the devices' peak that the steps used; None where the peak or the count is not known."""
+    kind = setting.mesh.devices.flat[0].device_kind
+    peak = device_peak_flops(kind, setting.start.compute_dtype.name)
+    flops, steps = trained.programs.train.flops, trained.outcome.steps_taken
+    if peak is None or not flops or not steps:
+        return None
+    return flops * steps / trained.outcome.training_seconds / peak

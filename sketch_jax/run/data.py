@@ -1,0 +1,97 @@
+"""The data stage: a source is loaded, split, and decoded into memory where it fits."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+from rich.console import Console
+from rich.progress import Progress
+
+from sketch_jax.config import Config
+from sketch_jax.data.cache import ImageCache, fill_cache
+from sketch_jax.data.fingerprint import fingerprint
+from sketch_jax.data.options import Loading
+from sketch_jax.data.records import Dataset, Examples
+from sketch_jax.data.sources import load_source
+from sketch_jax.data.split_file import read_split, write_split
+from sketch_jax.data.splits import create_folds, held_out_fold, split_rows
+from sketch_jax.errors import InputError
+from sketch_jax.preprocessing import Preprocessing
+
+SPLIT_FILE = "split.csv"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Data:
+    """A data set and its split."""
+
+    dataset: Dataset
+    folds: Int[np.ndarray, " rows"]
+    """Fold of each row of the training table."""
+    train_rows: Int[np.ndarray, " train_rows"]
+    validation_rows: Int[np.ndarray, " validation_rows"]
+    fingerprint: str
+
+
+def load_data(config: Config, directory: Path, console: Console) -> Data:
+    """Loads the source and its split: that of the run's directory where there is one, a new one else.
+
+    Raises:
+        InputError: the source breaks a rule, the split does not fit it, or too few images are left to train.
+    """
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("checking images", total=None)
+        dataset = load_source(
+            config.source, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    split_file = directory / SPLIT_FILE
+    if split_file.is_file():
+        folds = read_split(split_file, dataset.train)
+    else:
+        folds = create_folds(config.split, dataset.train, config.seed)
+    train_rows, validation_rows = split_rows(folds, held_out_fold(config.split))
+    if len(train_rows) < config.batch_size:
+        raise InputError(
+            f"--batch-size {config.batch_size}: there are only {len(train_rows)} training images; "
+            f"choose at most {len(train_rows)}, or hold out fewer"
+        )
+    return Data(
+        dataset=dataset,
+        folds=folds,
+        train_rows=train_rows,
+        validation_rows=validation_rows,
+        fingerprint=fingerprint(dataset.train),
+    )
+
+
+def keep_split(directory: Path, data: Data) -> None:
+    """Writes the split beside the run, unless it is there."""
+    if not (directory / SPLIT_FILE).is_file():
+        write_split(directory / SPLIT_FILE, data.dataset.train, data.folds)
+
+
+def decode_to_memory(
+    examples: Examples,
+    rows: Int[np.ndarray, " rows"],
+    preprocessing: Preprocessing,
+    loading: Loading,
+    console: Console,
+) -> ImageCache | None:
+    """The decoded images of some rows, or None where they are to be decoded again in each epoch."""
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("decoding images", total=len(rows))
+        return fill_cache(
+            examples,
+            rows,
+            preprocessing,
+            loading=loading,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+
+
+def class_counts(data: Data) -> tuple[int, int]:
+    """Least and largest number of training images of a class."""
+    labels = data.dataset.train.labels[data.train_rows]
+    counts = np.bincount(labels, minlength=len(data.dataset.train.class_names))
+    return int(counts.min()), int(counts.max())

@@ -1,0 +1,151 @@
+"""The stages of a run in order; each takes the values of the one before."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from sketch_jax.config import Config, config_to_json
+from sketch_jax.inference.submission import write_submission
+from sketch_jax.metrics import summarise
+from sketch_jax.predictions import Predictions, save_predictions
+from sketch_jax.run.card import Card, speed_facts
+from sketch_jax.run.data import keep_split
+from sketch_jax.run.programs import initial_state
+from sketch_jax.run.setting import Setting, prepare
+from sketch_jax.run.texts import closing_lines, opening_lines
+from sketch_jax.run.training import Trained, train
+from sketch_jax.serialization import to_json
+from sketch_jax.train.checkpoints import Checkpoints
+from sketch_jax.train.host_memory import keep_freed_memory
+from sketch_jax.train.run_directory import open_run
+from sketch_jax.train.signals import StopRequest, catch_stop_signals
+
+FREE_FIELDS = ("name", "output_dir", "logging", "loading", "checkpointing")
+"""Fields that may change from start to start: no number of a run depends on them."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """How a run ended."""
+
+    directory: Path
+    exit_code: int
+    """0, or 128 and the number of the signal that stopped it."""
+    metrics: Mapping[str, float]
+    """`val/…` of the best checkpoint, and `test/…` where the test labels are known."""
+
+
+def run(config: Config, console: Console | None = None) -> Result:
+    """Trains, or goes on training, and predicts; everything is written to the run's directory.
+
+    Args:
+        config: all that decides the run.
+        console: where messages go; None: standard output.
+
+    Raises:
+        InputError: the user can mend something; what was there before is untouched.
+    """
+    began = time.perf_counter()
+    keep_freed_memory()
+    setting = prepare(config, console or Console(highlight=False, soft_wrap=True))
+    with open_run(setting.directory, config_to_json(config), free_fields=FREE_FIELDS):
+        keep_split(setting.directory, setting.data)
+        setting.console.print("\n".join(opening_lines(setting)), markup=False)
+        card = Card(setting=setting, began=began)
+        card.open()
+        try:
+            with catch_stop_signals() as stop:
+                return _train_and_predict(setting, card, stop)
+        except BaseException as error:
+            card.write("failed", error=f"{type(error).__name__}: {error}")
+            raise
+
+
+def _train_and_predict(setting: Setting, card: Card, stop: StopRequest) -> Result:
+    with Checkpoints(
+        setting.directory / "checkpoints",
+        report=lambda text: setting.console.print(text, markup=False),
+        keep_last=setting.config.checkpointing.keep_last,
+        record=model_record(setting),
+    ) as checkpoints:
+        trained = train(
+            setting, checkpoints, lambda: stop.requested is not None, lambda: card.write("running")
+        )
+        if stop.requested is not None and trained.outcome.interrupted:
+            return _leave(setting, card, trained, stop.requested)
+        return _predict(setting, card, trained, checkpoints)
+
+
+def model_record(setting: Setting) -> Mapping[str, Any]:
+    """What a checkpoint needs beside its arrays to be used alone."""
+    start = setting.start
+    return {
+        "model": {
+            "name": start.model.name,
+            "arguments": dict(start.arguments),
+            "classifier": start.model.classifier,
+            "feature_width": start.model.feature_width,
+        },
+        "class_names": list(setting.data.dataset.train.class_names),
+        "preprocessing": to_json(start.preprocessing),
+        "start": start.fingerprint,
+    }
+
+
+def _leave(setting: Setting, card: Card, trained: Trained, signal_number: int) -> Result:
+    """The end of a run that was asked to stop: everything is saved already."""
+    card.write("interrupted", **speed_facts(setting, trained))
+    step = trained.outcome.steps_taken
+    setting.console.print(
+        f"stopped by signal {signal_number} after {step:,} steps of this start; all is saved: "
+        "the same command goes on",
+        markup=False,
+    )
+    return Result(directory=setting.directory, exit_code=128 + signal_number, metrics={})
+
+
+def _predict(setting: Setting, card: Card, trained: Trained, checkpoints: Checkpoints) -> Result:
+    """Predicts with the best checkpoint, writes the results, and says what was made."""
+    best = checkpoints.restore_best(initial_state(setting))
+    assert best is not None, "training saves a checkpoint at the end of each epoch"
+    data, folder = setting.data, setting.directory / "predictions"
+    folder.mkdir(exist_ok=True)
+    files = [(setting.directory / "run.json", "what ran, how fast, how well")]
+    metrics: dict[str, float] = {}
+    if len(data.validation_rows):
+        held_out = trained.predict(best.state, data.dataset.train, data.validation_rows, trained.cache)
+        files.append(_save(folder / "validation.npz", held_out, "held-out"))
+        metrics |= {f"val/{name}": value for name, value in _summary(held_out).items()}
+    test = None
+    if data.dataset.test is not None:
+        test = trained.predict(best.state, data.dataset.test, np.arange(len(data.dataset.test)), None)
+        files.append(_save(folder / "test.npz", test, "test"))
+        metrics |= {f"test/{name}": value for name, value in _summary(test).items()}
+        if data.dataset.submission is not None:
+            path = setting.directory / "submission.csv"
+            write_submission(path, test, data.dataset.submission)
+            files.append((path, f"answers for {len(test.ids):,} images, in the sample submission's layout"))
+    files.append((checkpoints.directory, f"steps {', '.join(map(str, checkpoints.steps()))}"))
+    card.write(
+        "finished",
+        **speed_facts(setting, trained),
+        best={"step": best.step, "val/accuracy": best.metric},
+        final_metrics=metrics,
+    )
+    lines = closing_lines(setting, card.facts["wall_seconds"], best.step, metrics, files)
+    setting.console.print("\n".join(["", *lines]), markup=False)
+    return Result(directory=setting.directory, exit_code=0, metrics=metrics)
+
+
+def _summary(predictions: Predictions) -> dict[str, float]:
+    return summarise(predictions.logits, predictions.labels)
+
+
+def _save(path: Path, predictions: Predictions, what: str) -> tuple[Path, str]:
+    save_predictions(path, predictions)
+    return path, f"logits of {len(predictions.ids):,} {what} images"

@@ -1,0 +1,110 @@
+"""What a run tells its user before it begins and after it has ended."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sketch_jax.data.doodles import Doodles
+from sketch_jax.run.data import class_counts
+from sketch_jax.run.setting import Setting
+from sketch_jax.train.progress import clock
+from sketch_jax.trees import count_elements
+
+LABEL_WIDTH = 10
+
+
+def opening_lines(setting: Setting) -> Sequence[str]:
+    """All that a user should check before the first step."""
+    config, start, plan = setting.config, setting.start, setting.plan
+    parameters = count_elements(start.params)
+    devices = setting.mesh.devices
+    first_rate, last_rate = (np.asarray(setting.schedule(step)).item() for step in (0, plan.steps))
+    paragraphs = {
+        "run": [f"{config.name}, in {setting.directory}"],
+        "data": [data_text(setting)],
+        "split": [split_text(setting)],
+        "model": [
+            f"{start.model.name} at {start.model.image_size} px: {parameters:,} parameters, "
+            f"{parameters:,} of them trainable"
+        ],
+        "weights": start.weights,
+        "devices": [
+            f"{devices.size} × {devices.flat[0].device_kind}, computing in {start.compute_dtype.name}"
+        ],
+        "training": [
+            f"{config.epochs} epochs × {plan.steps_per_epoch} steps of {plan.batch_size} images "
+            f"= {plan.steps:,} steps"
+        ],
+        "rate": [
+            f"{first_rate:.3g} at first, {config.optimizer.learning_rate:.3g} after "
+            f"{config.schedule.warmup_epochs:g} epochs, {last_rate:.3g} at the end"
+        ],
+    }
+    return [
+        f"{name if index == 0 else '':<{LABEL_WIDTH}}{line}"
+        for name, lines in paragraphs.items()
+        for index, line in enumerate(lines)
+    ]
+
+
+def data_text(setting: Setting) -> str:
+    """What the source holds."""
+    dataset = setting.data.dataset
+    test = "none to predict" if dataset.test is None else f"{len(dataset.test):,} to predict"
+    skipped = f", {len(dataset.skipped)} skipped (see run.json)" if dataset.skipped else ""
+    return (
+        f"{type(setting.config.source).__name__}: {len(dataset.train):,} labelled images of "
+        f"{len(dataset.train.class_names)} classes, {test}{skipped}"
+    )
+
+
+def split_text(setting: Setting) -> str:
+    """How many images are trained on, a class and in all."""
+    data = setting.data
+    least, most = class_counts(data)
+    a_class = f"{least}" if least == most else f"{least} to {most}"
+    groups = data.dataset.train.groups
+    together = f"; {len(set(groups)):,} groups stay whole" if groups is not None else ""
+    return (
+        f"{len(data.train_rows):,} to train on ({a_class} a class), "
+        f"{len(data.validation_rows):,} held out{together}"
+    )
+
+
+def closing_lines(
+    setting: Setting,
+    seconds: float,
+    best_step: int,
+    metrics: Mapping[str, float],
+    files: Sequence[tuple[Path, str]],
+) -> Sequence[str]:
+    """The result, where the files are, and what to try next."""
+    lines = [f"done in {clock(seconds)}"]
+    if "val/accuracy" in metrics:
+        lines.append(f"held-out accuracy {metrics['val/accuracy']:.4f}, at the best step, {best_step:,}")
+    if "test/accuracy" in metrics:
+        lines.append(f"test accuracy     {metrics['test/accuracy']:.4f}")
+    width = max(len(str(path)) for path, _ in files)
+    made = [f"  {path!s:<{width}}  {what}" for path, what in files]
+    return [*lines, "", "made:", *made, "", "next:", *(f"  {advice}" for advice in next_steps(setting))]
+
+
+def next_steps(setting: Setting) -> Sequence[str]:
+    """Commands that follow from what was run."""
+    config, directory = setting.config, setting.directory
+    command = "python -m sketch_jax.main --config"
+    if isinstance(config.source, Doodles):
+        first = f"{command} configs/folder.py --source.root my_images   # your own images, one folder a class"
+    elif config.model.pretrained is None:
+        first = f"{command} {directory}/config.json --name tuned --model.pretrained NAME   # not from scratch"
+    else:
+        name = f"{config.name}-{config.epochs * 2}-epochs"
+        first = (
+            f"{command} {directory}/config.json --name {name} --epochs {config.epochs * 2}   # twice as long"
+        )
+    return [
+        first,
+        f"python -m convert to-timm {directory} --output {directory}-timm   # back to timm",
+        f"tensorboard --logdir {directory}   # learning curves; needs pip install tensorboard",
+    ]

@@ -1,0 +1,66 @@
+"""Runs of the command in processes of their own, shrunken to seconds."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+ROOT = Path(__file__).parents[1]
+COMMAND = [sys.executable, "-m", "sketch_jax.main", "--config"]
+QUICKSTART = str(ROOT / "configs" / "quickstart.py")
+TINY = (
+    "--source.classes cat fish house star --source.train-per-class 10 --source.test-per-class 3 "
+    "--image-size 32 --batch-size 8 --epochs 2 --model.name test_efficientnet --split.fraction 0.2 "
+    "--logging.every-steps 2 --loading.workers 0"
+).split()
+
+
+def environment(**changes: str) -> dict[str, str]:
+    return {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "default", **changes}
+
+
+def start(config: str, *options: str, **changes: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [*COMMAND, config, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(**changes),
+    )
+
+
+def finish(config: str, *options: str, **changes: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*COMMAND, config, *options], capture_output=True, text=True, env=environment(**changes), timeout=600
+    )
+
+
+def tiny(directory: Path, *options: str, **changes: str) -> subprocess.CompletedProcess:
+    return finish(QUICKSTART, *TINY, "--output-dir", str(directory), *options, **changes)
+
+
+def card(directory: Path) -> dict:
+    return json.loads((directory / "run.json").read_text())
+
+
+def metrics(directory: Path) -> list[dict]:
+    """Lines of metrics.jsonl, without the figures that depend on the clock."""
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if "per_second" not in name} for line in lines]
+
+
+def final_state(directory: Path):
+    """The state in the newest checkpoint of a run."""
+    from sketch_jax.config import read_config
+    from sketch_jax.run.programs import initial_state
+    from sketch_jax.run.setting import prepare
+    from sketch_jax.train.checkpoints import Checkpoints
+
+    setting = prepare(read_config(directory / "config.json"), Console(quiet=True))
+    with Checkpoints(directory / "checkpoints", report=print) as checkpoints:
+        restored = checkpoints.restore_latest(initial_state(setting))
+    assert restored is not None
+    return restored.state

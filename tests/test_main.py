@@ -1,0 +1,410 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from command import QUICKSTART, TINY, card, environment, final_state, finish, metrics, start, tiny
+from PIL import Image
+
+from sketch_jax.config import Config, config_from_json, config_to_json, read_config
+from sketch_jax.main import parse_config
+from sketch_jax.predictions import load_predictions
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A tiny run, and what it printed."""
+    directory = tmp_path_factory.mktemp("runs") / "tiny"
+    done = tiny(directory)
+    assert done.returncode == 0, done.stderr
+    return directory, done.stdout
+
+
+@pytest.mark.smoke
+def test_a_run_leaves_every_file_that_the_readme_lists(finished):
+    directory, _ = finished
+    present = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
+    assert {
+        "config.json",
+        "run.json",
+        "split.csv",
+        "metrics.jsonl",
+        "predictions/validation.npz",
+        "predictions/test.npz",
+    } <= present
+    assert any("tfevents" in name for name in present)
+    assert any(name.startswith("checkpoints/") for name in present)
+
+
+@pytest.mark.smoke
+def test_a_run_says_what_it_will_do_before_it_starts_and_what_it_made_at_its_end(finished):
+    directory, text = finished
+    for expected in (
+        "Doodles: 40 labelled images of 4 classes, 12 to predict",
+        "32 to train on (8 a class), 8 held out",
+        "test_efficientnet at 32 px:",
+        "newly made",
+        "2 epochs × 4 steps of 8 images = 8 steps",
+        "1e-06 at first, 0.003 after 1 epochs, 0 at the end",
+        "before training: held-out accuracy",
+        "epoch 2/2",
+        "images/s",
+        "test accuracy",
+        str(directory / "predictions" / "test.npz"),
+        "next:",
+        "configs/folder.py",
+    ):
+        assert expected in text, expected
+
+
+def test_the_run_card_holds_what_ran_on_what_and_how_fast(finished):
+    directory, _ = finished
+    facts = card(directory)
+    assert facts["status"] == "finished"
+    assert facts["parameters"]["total"] == facts["parameters"]["trainable"] > 90_000
+    assert facts["data"]["train"] == 32
+    assert facts["images_per_second"] > 0
+    assert 0 <= facts["data_wait_share"] < 1
+    assert facts["compile_seconds"]["train"] > 0
+    assert facts["final_metrics"].keys() >= {"val/accuracy", "test/accuracy", "test/macro_f1"}
+    assert facts["versions"]["jax"] == jax.__version__
+
+
+def test_predictions_hold_each_test_image_once_and_the_accuracy_is_theirs(finished):
+    directory, _ = finished
+    predictions = load_predictions(directory / "predictions" / "test.npz")
+    assert len(set(predictions.ids)) == len(predictions.ids) == 12
+    accuracy = (predictions.logits.argmax(-1) == predictions.labels).mean()
+    assert card(directory)["final_metrics"]["test/accuracy"] == pytest.approx(accuracy)
+
+
+def test_metrics_lines_have_the_losses_and_the_rate_of_their_step(finished):
+    directory, _ = finished
+    lines = metrics(directory)
+    assert lines[0].keys() == {"step", "val/accuracy", "val/top5_accuracy", "val/macro_f1", "val/loss"}
+    steps = [line["step"] for line in lines if "train/loss" in line]
+    assert steps == [2, 4, 6, 8]
+    rates = {line["step"]: line["train/learning_rate"] for line in lines if "train/loss" in line}
+    assert rates[6] == pytest.approx(1.5e-3 * (1 + 2**-0.5))  # schedule(5): a quarter down the cosine
+
+
+def test_a_finished_run_started_again_takes_no_step_and_gives_the_same_predictions(finished):
+    directory, _ = finished
+    before = load_predictions(directory / "predictions" / "test.npz").logits
+    lines = metrics(directory)
+    again = tiny(directory)
+    assert again.returncode == 0, again.stderr
+    assert "going on from the checkpoint of step 8" in again.stdout
+    np.testing.assert_array_equal(before, load_predictions(directory / "predictions" / "test.npz").logits)
+    assert metrics(directory) == lines
+
+
+@pytest.mark.smoke
+def test_two_runs_of_one_configuration_are_bit_equal(finished, tmp_path):
+    directory, _ = finished
+    assert tiny(tmp_path / "again").returncode == 0
+    for ours, theirs in zip(
+        jax.tree.leaves(final_state(directory)), jax.tree.leaves(final_state(tmp_path / "again")), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_configuration_of_a_run_can_be_loaded_again(finished):
+    directory, _ = finished
+    config = read_config(directory / "config.json")
+    assert config.model.name == "test_efficientnet"
+    assert config_from_json(json.loads(json.dumps(config_to_json(config)))) == config
+
+
+def test_options_override_fields_and_keep_their_types():
+    config = parse_config(
+        [
+            "--config",
+            QUICKSTART,
+            "--epochs",
+            "3",
+            "--image-size",
+            "None",
+            "--augmentation.scale",
+            "0.5",
+            "1.5",
+        ]
+    )
+    assert isinstance(config, Config)
+    assert (config.epochs, config.image_size, config.augmentation.scale) == (3, None, (0.5, 1.5))
+
+
+def test_every_option_in_help_has_a_description():
+    done = subprocess.run(
+        [sys.executable, "-m", "sketch_jax.main", "--help"],
+        capture_output=True,
+        text=True,
+        env=environment(COLUMNS="80"),
+    )
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    options = [index for index, line in enumerate(lines) if line.startswith("│ --")]
+    assert len(options) > 40
+    for index in options:
+        assert len(lines[index + 1].strip("│ ")) > 10 or "default" in lines[index], lines[index]
+
+
+def images_in(folder: Path, count: int, size: int = 40) -> None:
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(len(folder.name))
+    for index in range(count):
+        pixels = generator.integers(0, 256, (size, size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("images")
+    for name in ("cat", "dog"):
+        images_in(root / name, 6)
+    return root
+
+
+FOLDER = str(Path(QUICKSTART).with_name("folder.py"))
+SMALL = "--model.pretrained None --model.name test_vit --image-size 32 --batch-size 4 --epochs 1".split()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--source.root", "absent"], r"absent.*no such folder"),
+        (["--epochs", "0"], r"--epochs 0: must be at least 1"),
+        (["--label-smoothing", "1"], r"--label-smoothing 1.0: must be at least 0 and below 1"),
+        (["--model.name", "resnet81"], r"resnet81.*(resnet18|resnet101|resnet51)"),
+        (["--image-size", "33"], r"33.*patch"),
+        (["--batch-size", "64"], r"--batch-size 64: there are only 11 training images; choose at most 11"),
+        (
+            ["--schedule.warmup-epochs", "5"],
+            r"--schedule.warmup-epochs 5: a warm-up of .* steps does not fit",
+        ),
+        (["--model.pretrained", "model.pth"], r"model.pth.*convert to-flax"),
+        (["--model.pretrained", "local-dir:absent"], r"absent: no such directory"),
+        (["--optimizer.learning-rat", "1"], r"Unrecognized.*--optimizer.learning-rate"),
+        (["--optimizer.learning-rate", "fast"], r"(?s)learning-rate.*fast"),
+    ],
+)
+def test_bad_options_end_in_one_message_and_leave_nothing_behind(folder, tmp_path, options, message):
+    output = tmp_path / "run"
+    given = ["--source.root", str(folder), *SMALL, "--output-dir", str(output), *options]
+    done = finish(FOLDER, *given)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    flat = re.sub(r"[│╭╰─╮╯\s]+", " ", done.stderr)
+    assert re.search(message, flat), done.stderr
+    assert not output.exists()
+
+
+def test_a_configuration_that_is_not_there_is_refused_with_those_that_are():
+    done = finish("configs/quikstart.py")
+    assert done.returncode == 2
+    assert "configs/quikstart.py: no such file" in done.stderr
+    assert "quickstart.py" in done.stderr
+
+
+def test_without_a_configuration_the_message_shows_a_command():
+    done = subprocess.run([sys.executable, "-m", "sketch_jax.main"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--config configs/quickstart.py" in done.stderr
+
+
+def test_a_batch_that_does_not_divide_over_the_devices_is_refused(tmp_path):
+    eight = "--xla_force_host_platform_device_count=8"
+    done = tiny(tmp_path / "run", "--batch-size", "12", XLA_FLAGS=eight)
+    assert done.returncode == 2
+    assert "--batch-size 12: cannot be split evenly over 8 devices; choose a multiple of 8" in done.stderr
+
+
+def test_a_run_in_the_directory_of_another_configuration_is_refused_and_nothing_changes(finished):
+    directory, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.name != ".lock"}
+    done = tiny(directory, "--seed", "5", "--optimizer.learning-rate", "0.1")
+    assert done.returncode == 2
+    assert "begun with another configuration" in done.stderr
+    assert "optimizer.learning_rate: 0.003 → 0.1" in done.stderr
+    assert "seed: 0 → 5" in done.stderr
+    after = {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.name != ".lock"}
+    assert before == after
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_its_step_and_a_remedy(tmp_path):
+    done = tiny(tmp_path / "run", "--optimizer.learning-rate", "1e30", "--schedule.warmup-epochs", "0")
+    assert done.returncode == 2
+    assert "both must be finite; try a lower --optimizer.learning-rate" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert card(tmp_path / "run")["status"] == "failed"
+
+
+def wait_for(condition, process, seconds: float = 120.0) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+LONG = [*TINY, "--epochs", "40", "--checkpointing.every-steps", "3"]
+
+
+def line_count(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.is_file() else 0
+
+
+@pytest.mark.smoke
+def test_a_run_killed_at_five_moments_ends_bit_equal_to_the_straight_run(tmp_path):
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    done = finish(QUICKSTART, *LONG, "--output-dir", str(straight))
+    assert done.returncode == 0, done.stderr
+    seed = time.time_ns()
+    print(f"moments drawn with seed {seed}")
+    generator = np.random.default_rng(seed)
+    path = broken / "metrics.jsonl"
+    kills = 0
+    for _ in range(5):
+        target = line_count(path) + int(generator.integers(2, 14))
+        process = start(QUICKSTART, *LONG, "--output-dir", str(broken))
+        while process.poll() is None and line_count(path) < target:
+            time.sleep(0.01)
+        time.sleep(float(generator.uniform(0, 0.1)))
+        kills += process.poll() is None
+        process.kill()
+        process.communicate()
+    assert kills >= 3
+    done = finish(QUICKSTART, *LONG, "--output-dir", str(broken))
+    assert done.returncode == 0, done.stderr
+    ours, theirs = final_state(straight), final_state(broken)
+    assert int(ours.step) == 160
+    for left, right in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert metrics(straight) == metrics(broken)
+    for name in ("test", "validation"):
+        left, right = (load_predictions(run / "predictions" / f"{name}.npz") for run in (straight, broken))
+        np.testing.assert_array_equal(left.logits, right.logits)
+
+
+@pytest.mark.parametrize(("signal_name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_saves_first_and_the_same_command_goes_on(tmp_path, signal_name, code):
+    output = tmp_path / "run"
+    process = start(QUICKSTART, *LONG, "--epochs", "4000", "--output-dir", str(output))
+    wait_for(lambda: line_count(output / "metrics.jsonl") > 3, process)
+    process.send_signal(getattr(signal, signal_name))
+    text, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert "all is saved: the same command goes on" in text
+    assert card(output)["status"] == "interrupted"
+    saved = max(int(path.name) for path in (output / "checkpoints").iterdir() if path.name.isdigit())
+    assert saved == max(line["step"] for line in metrics(output))
+
+
+def test_eight_devices_give_the_same_parameters_as_one(tmp_path):
+    # Adam divides a gradient by its own size: where it is all rounding, so is the whole first step. A large
+    # epsilon keeps the update proportional to the gradient there.
+    short = ["--epochs", "1", "--schedule.warmup-epochs", "0", "--optimizer.epsilon", "1e-3"]
+    assert tiny(tmp_path / "one", *short).returncode == 0
+    eight = "--xla_force_host_platform_device_count=8"
+    done = tiny(tmp_path / "eight", *short, XLA_FLAGS=eight)
+    assert done.returncode == 0, done.stderr
+    assert "8 × cpu" in done.stdout
+    ours, theirs = final_state(tmp_path / "one"), final_state(tmp_path / "eight")
+    for left, right in zip(
+        jax.tree.leaves((ours.trainable, ours.statistics)),
+        jax.tree.leaves((theirs.trainable, theirs.statistics)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(left, right, atol=1e-5, rtol=0)
+
+
+def test_a_contest_folder_gives_a_submission_in_the_samples_layout(tmp_path):
+    root = tmp_path / "contest"
+    for index, name in enumerate(("cat", "dog")):
+        images_in(root / "train" / name, 6 + index)
+    images_in(root / "test", 5)
+    rows = [
+        f"{name},{name}/{index}.png,{label}"
+        for label, name in enumerate(("cat", "dog"))
+        for index in range(6)
+    ]
+    (root / "train.csv").write_text("class_name,image_path,target\n" + "\n".join(rows) + "\n")
+    (root / "test.csv").write_text("image_path\n" + "".join(f"{index}.png\n" for index in (3, 1, 0, 2, 4)))
+    sample = "".join(f"{row},{index}.png,0\n" for row, index in enumerate((3, 1, 0, 2, 4)))
+    (root / "sample_submission.csv").write_text("ID,image_path,target\n" + sample)
+    config = str(Path(QUICKSTART).with_name("csv.py"))
+    done = finish(
+        config,
+        "--source.root",
+        str(root),
+        *SMALL,
+        "--schedule.warmup-epochs",
+        "0",
+        "--output-dir",
+        str(tmp_path / "run"),
+    )
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "run" / "submission.csv").read_text().splitlines()
+    assert written[0] == "ID,image_path,target"
+    assert [line.rsplit(",", 1)[0] for line in written[1:]] == [
+        line.rsplit(",", 1)[0] for line in sample.splitlines()
+    ]
+    answers = load_predictions(tmp_path / "run" / "predictions" / "test.npz")
+    best = dict(zip(answers.ids, answers.logits.argmax(-1).tolist(), strict=True))
+    assert [int(line.rsplit(",", 1)[1]) for line in written[1:]] == [
+        best[f"{index}.png"] for index in (3, 1, 0, 2, 4)
+    ]
+
+
+def test_pretrained_weights_are_loaded_and_reported(mobilenet_weights, tmp_path):
+    done = tiny(
+        tmp_path / "run",
+        "--model.name",
+        "mobilenetv2_035",
+        "--model.pretrained",
+        f"local-dir:{mobilenet_weights}",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "260 tensors" in done.stdout
+    assert "newly made: classifier.bias, classifier.weight" in done.stdout
+    record = json.loads(next((tmp_path / "run" / "checkpoints").glob("*/checkpoint.json")).read_text())
+    assert record["record"]["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
+
+
+def test_weights_of_another_model_are_refused_with_the_tensors_that_differ(mobilenet_weights, tmp_path):
+    done = tiny(
+        tmp_path / "run",
+        "--model.name",
+        "mobilenetv2_050",
+        "--model.pretrained",
+        f"local-dir:{mobilenet_weights}",
+    )
+    assert done.returncode == 2
+    assert "set --model.name mobilenetv2_035" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_stops_the_run_with_a_message_and_keeps_the_last_checkpoint(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("tmpfs cannot be mounted here")
+    try:
+        done = tiny(disk / "run", "--checkpointing.keep-last", "9", "--epochs", "9")
+        assert done.returncode == 2, done.stdout
+        assert "bytes are needed, but only" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert list((disk / "run" / "checkpoints").glob("*/checkpoint.json"))
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
