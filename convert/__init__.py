@@ -1,0 +1,1 @@
+"""Commands that convert and verify weights; the only place that may import torch or timm."""

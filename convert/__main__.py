@@ -1,0 +1,52 @@
+"""The command `python -m convert verify | to-flax | to-timm | list`."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from sketch_jax.errors import InputError
+
+COMMANDS = {
+    "verify": ("convert.verify", "compare a model with timm's: features, logits, gradients, names"),
+    "to-flax": (
+        "convert.to_flax",
+        "convert weights, pickled ones too, to a directory with our names and layouts",
+    ),
+    "to-timm": ("convert.to_timm", "convert a run, or a directory that to-flax made, to timm's layout"),
+    "list": ("convert.catalogue", "print the names of timm that are supported"),
+}
+"""What each command does, and the module with its `add_arguments(parser)` and `run(options) -> exit code`."""
+
+
+def create_parser() -> argparse.ArgumentParser:
+    """The command line; importing the commands' modules loads neither jax nor torch."""
+    parser = argparse.ArgumentParser(
+        prog="python -m convert",
+        description="Converts weights between timm and this project, and verifies the conversion.",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, (module_name, what) in COMMANDS.items():
+        module = importlib.import_module(module_name)
+        command = commands.add_parser(
+            name,
+            help=what,
+            description=module.__doc__,
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns its exit code: 0 done, 1 verified and not equal, 2 bad input."""
+    options = create_parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

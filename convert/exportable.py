@@ -1,0 +1,93 @@
+"""What can be converted to timm's layout: a run's best checkpoint, or a directory of converted weights."""
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sketch_jax.errors import InputError
+from sketch_jax.models.architectures import OF_THE_RUN, create_model
+from sketch_jax.preprocessing import Preprocessing
+from sketch_jax.serialization import from_json
+from sketch_jax.train.checkpoint_arrays import read_leaves
+from sketch_jax.train.checkpoints import Checkpoints
+from sketch_jax.trees import Tree, unflatten
+from sketch_jax.weights.names import to_flax
+from sketch_jax.weights.sources import DIRECTORY_PREFIX, open_weights
+from sketch_jax.weights.timm_config import timm_config
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Exportable:
+    """A model's values and timm's config for them."""
+
+    params: Tree
+    statistics: Tree
+    config: Mapping[str, Any]
+    origin: str
+    """For people: the checkpoint or directory."""
+
+
+def open_exportable(source: Path) -> Exportable:
+    """Reads a run's best checkpoint, or a directory that to-flax made.
+
+    Raises:
+        InputError: it is neither, has no checkpoint yet, or does not say its architecture.
+    """
+    if (source / CHECKPOINTS).is_dir():
+        return _from_run(source / CHECKPOINTS)
+    weights = open_weights(f"{DIRECTORY_PREFIX}{source}")
+    if "architecture" not in weights.config:
+        raise InputError(
+            f"{source}: config.json does not say the architecture, without which timm cannot load it; "
+            "convert with `python -m convert to-flax SOURCE --architecture NAME --output DIR`"
+        )
+    params, statistics = to_flax(weights.tensors)
+    return Exportable(params=params, statistics=statistics, config=weights.config, origin=weights.origin)
+
+
+def describe_for_timm(
+    name: str,
+    arguments: Mapping[str, Any],
+    class_count: int,
+    class_names: tuple[str, ...],
+    preprocessing: Preprocessing,
+    params: Tree,
+) -> dict[str, Any]:
+    """Config of timm for a model of ours; arguments as for `timm_config` and `create_model`."""
+    model = create_model(
+        name, arguments=arguments, class_count=class_count, image_size=preprocessing.image_size
+    )
+    return timm_config(
+        architecture=model.name,
+        model_arguments={key: value for key, value in arguments.items() if key not in OF_THE_RUN},
+        class_count=class_count,
+        class_names=class_names,
+        classifiers=(model.classifier, *model.further_classifiers),
+        feature_width=model.feature_width,
+        preprocessing=preprocessing,
+        fixed_image_size="pos_embed" in params,
+    )
+
+
+def _from_run(directory: Path) -> Exportable:
+    with Checkpoints(directory, report=lambda text: print(text, file=sys.stderr)) as checkpoints:
+        best, steps, record = checkpoints.best(), checkpoints.steps(), checkpoints.record()
+    if record is None:
+        raise InputError(f"{directory}: has no finished checkpoint; let the run reach its first one")
+    path = directory / str(best[0] if best is not None else steps[-1])
+    tree = unflatten(read_leaves(path, ["trainable/", "statistics/"]))
+    params = tree["trainable"]
+    class_names = tuple(record["class_names"])
+    config = describe_for_timm(
+        record["model"]["name"],
+        record["model"]["arguments"],
+        len(class_names),
+        class_names,
+        from_json(Preprocessing, record["preprocessing"]),
+        params,
+    )
+    return Exportable(params=params, statistics=tree.get("statistics", {}), config=config, origin=str(path))

@@ -1,0 +1,24 @@
+"""The optional packages that some commands need."""
+
+import importlib
+from types import ModuleType
+
+from sketch_jax.errors import InputError
+
+
+def require(name: str, purpose: str) -> ModuleType:
+    """Imports torch or timm.
+
+    Args:
+        name: of the module.
+        purpose: what it is wanted for, for the message.
+
+    Raises:
+        InputError: the extra is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{purpose} needs {error.name}, which is not installed; pip install 'sketch_jax[timm]'"
+        ) from error

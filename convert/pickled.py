@@ -1,0 +1,88 @@
+"""Pickled checkpoints of torch, read without running what they may contain."""
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convert.extra import require
+from sketch_jax.errors import InputError
+from sketch_jax.weights.sources import Weights, read_json
+from sketch_jax.weights.tensors import PICKLE_SUFFIXES
+
+STATE_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
+"""Where training scripts keep the state dict inside a checkpoint; averaged weights first, as timm does."""
+
+PREFIXES = ("module.", "_orig_mod.")
+"""What data-parallel and compiled models put before every name."""
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether a file is one of torch's pickled checkpoints, by its suffix."""
+    return path.suffix in PICKLE_SUFFIXES
+
+
+def open_pickle(path: Path) -> Weights:
+    """The tensors of a pickled checkpoint, with the config.json beside it.
+
+    Raises:
+        InputError: torch is absent, the file is damaged, holds more than tensors, or holds no state dict.
+    """
+    state = find_state(_load(path))
+    if not state:
+        raise InputError(f"{path}: holds no state dict of tensors; save model.state_dict() with torch.save")
+    tensors = {name: _to_numpy(tensor) for name, tensor in state.items()}
+    config = path.parent / "config.json"
+    return Weights(
+        tensors=tensors,
+        config=read_json(config) if config.is_file() else {},
+        fingerprint="",
+        origin=str(path),
+    )
+
+
+def find_state(checkpoint: Any) -> dict[str, Any]:
+    """The tensors of a checkpoint by timm's names; empty when it has none.
+
+    >>> find_state({"epoch": 3, "state_dict": {"module.fc.bias": np.zeros(1)}})
+    {'fc.bias': array([0.])}
+    """
+    if not isinstance(checkpoint, Mapping):
+        return {}
+    for key in STATE_KEYS:
+        if isinstance(checkpoint.get(key), Mapping):
+            return find_state(checkpoint[key])
+    return {_bare(name): value for name, value in checkpoint.items() if hasattr(value, "shape")}
+
+
+def _bare(name: str) -> str:
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _load(path: Path) -> Any:
+    torch = require("torch", f"{path}: reading a pickled checkpoint")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # torch warns of pickles that are not its own before it refuses them
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: holds more than tensors, so it is not read; save model.state_dict() alone"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise InputError(
+            f"{path}: not a whole checkpoint of torch ({error}); download or copy it again"
+        ) from error
+
+
+def _to_numpy(tensor: Any) -> np.ndarray:
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()

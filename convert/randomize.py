@@ -1,0 +1,112 @@
+"""Random values for every parameter and statistic of a timm model, such that a comparison means something.
+
+Values that start at zero or one (biases, norms, layer scales, tokens) would hide errors, so all are random.
+But a random network can also magnify rounding until no tolerance holds, or forget its input. Hence:
+
+- norms keep activations near size one, and residual branches are small beside what they are added to, as in a
+  network at the start of its training: rounding then grows little with depth;
+- what norms read is small, so that a wrong epsilon shows;
+- in networks with ReLU the biases of batch norms lie well above zero. The gradient of a unit within rounding
+  of the kink is the toss of a coin, and among millions of units some always are, unless few come near it;
+- the classifier is centred and scaled so that logits are of size one and differ from image to image.
+"""
+
+import functools
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+SPREAD = 0.3
+"""Standard deviation of what is added to biases, scales, tokens and the like."""
+
+DISTANCE_FROM_KINK = 3.0
+"""Mean of a batch norm's biases where ReLU may follow, in standard deviations of its output."""
+
+LEAST_VARIANCE = 0.1
+"""Share of a layer's mean variance that its running variances have at least: less would magnify rounding."""
+
+SMALL = 0.05
+"""Size of what norms read."""
+
+_READ_BY_NORMS = re.compile(r"pos_embed|_token$|\.proj\.|\.fc2\.")
+_SQUEEZE_EXCITE = re.compile(r"\.se\.")
+
+
+@torch.no_grad()
+def randomize(model: Any, images: torch.Tensor, generator: torch.Generator) -> None:
+    """Draws all values anew, in place.
+
+    Args:
+        model: of timm; left in evaluation mode.
+        images: [batch, 3, height, width], normalised; at least 2.
+        generator: random stream.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    for norm in _ends_of_residual_branches(model):
+        norm.weight.zero_()
+    if any(isinstance(module, torch.nn.ReLU | torch.nn.ReLU6) for module in model.modules()):
+        for norm in norms:
+            norm.bias.fill_(DISTANCE_FROM_KINK if norm.weight.any() else 0.0)
+    for name, parameter in model.named_parameters():
+        parameter.copy_(_random_value(name, parameter, generator))
+    draw = functools.partial(_draw_statistics, generator)
+    hooks = [norm.register_forward_pre_hook(draw) for norm in norms]
+    model.eval()(images)
+    for hook in hooks:
+        hook.remove()
+    _scale_classifier(model, images)
+
+
+@torch.no_grad()
+def randomize_classifier(model: Any, images: torch.Tensor, generator: torch.Generator) -> None:
+    """Draws the classifier alone anew, for weights that come without one; arguments as for `randomize`."""
+    for part in _classifiers(model):
+        for name, parameter in part.named_parameters():
+            parameter.copy_(_random_value(name, parameter, generator))
+    _scale_classifier(model, images)
+
+
+def _scale_classifier(model: Any, images: torch.Tensor) -> None:
+    logits = model.eval()(images)
+    mean = logits.mean(0)
+    spread = (logits - mean).square().mean().sqrt()
+    for part in _classifiers(model):
+        part.bias.sub_(mean)
+        for parameter in part.parameters():
+            parameter.div_(spread)
+
+
+def _classifiers(model: Any) -> Sequence[Any]:
+    classifier = model.get_classifier()
+    return classifier if isinstance(classifier, tuple | list) else (classifier,)
+
+
+def _ends_of_residual_branches(model: Any) -> Sequence[_BatchNorm]:
+    """The last norms of EfficientNet's residual branches; timm starts those of ResNet at zero by itself."""
+    blocks = [module for module in model.modules() if getattr(module, "has_skip", False)]
+    return [[part for part in block.children() if isinstance(part, _BatchNorm)][-1] for block in blocks]
+
+
+def _random_value(name: str, start: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    noise = torch.randn(start.shape, generator=generator)
+    small = start.ndim == 4 or _READ_BY_NORMS.search(name)
+    size = SMALL if small and not _SQUEEZE_EXCITE.search(name) else 1.0
+    if name.rpartition(".")[2] == "weight" and start.ndim >= 2:
+        return size * noise * (start.shape[0] / start.numel()) ** 0.5
+    return size * (start + SPREAD * noise)
+
+
+def _draw_statistics(
+    generator: torch.Generator, norm: _BatchNorm, arguments: tuple[torch.Tensor, ...]
+) -> None:
+    """Makes running statistics that differ from those of the input, yet keep the output near size one."""
+    if norm.running_mean is None or norm.running_var is None:
+        return
+    variance, mean = torch.var_mean(arguments[0], (0, 2, 3))
+    noise = torch.randn(mean.shape, generator=generator)
+    factor = 0.5 + torch.rand(mean.shape, generator=generator)
+    norm.running_mean.copy_(mean + SPREAD * noise * variance.sqrt())
+    norm.running_var.copy_(factor * variance.clamp_min(LEAST_VARIANCE * variance.mean()))

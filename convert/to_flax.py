@@ -1,0 +1,64 @@
+"""Converts weights to a directory with our names and layouts, which --model.pretrained local-dir:DIR reads.
+
+Pickled checkpoints (.pth, .bin) are read here, and only here, with torch's restricted unpickler.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a hub name, local-dir:PATH, a .safetensors file, or a pickled .pth, .pt or .bin file",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="new directory to write")
+    parser.add_argument(
+        "--architecture",
+        metavar="NAME",
+        help="timm's name, to note in config.json where the source has none",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Writes the directory; returns 0."""
+    from convert.pickled import is_pickle, open_pickle
+    from sketch_jax.weights.export import write_flax_directory
+    from sketch_jax.weights.names import to_flax
+    from sketch_jax.weights.sources import open_weights
+
+    path = Path(options.source)
+    weights = open_pickle(path) if is_pickle(path) else open_weights(options.source)
+    params, statistics = to_flax(weights.tensors)
+    config = weights.config
+    if "architecture" not in config and options.architecture is not None:
+        config = make_config(options.architecture, params)
+    write_flax_directory(options.output, params, statistics, config)
+    print(f"{options.output}: {len(weights.tensors)} tensors from {weights.origin}")
+    return 0
+
+
+def make_config(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Config of timm for weights that come without one; the class count is read off the classifier.
+
+    Args:
+        name: timm's name of the architecture.
+        params: by our paths.
+
+    Raises:
+        InputError: the architecture is not supported.
+    """
+    from convert.exportable import describe_for_timm
+    from sketch_jax.models.architectures import create_model, default_image_size
+    from sketch_jax.preprocessing import Preprocessing
+    from sketch_jax.trees import flatten
+
+    size = default_image_size(name)
+    classifier = create_model(name, class_count=1, image_size=size).classifier
+    kernel = flatten(params).get(f"{classifier}/kernel")
+    class_count = 0 if kernel is None else kernel.shape[-1]
+    return describe_for_timm(name, {}, class_count, (), Preprocessing(image_size=size), dict(params))
