@@ -1,0 +1,328 @@
+"""Images per second of a train or inference step, beside the same model and batch in timm + torch, in turns.
+
+    python benchmarks/train_step.py --model vit_small_patch16_224 --batch-size 16 --against timm
+
+Each side lives in a process of its own, is warmed up, and then runs blocks of steps in turns (A B A B …), so
+that a drift of the machine's speed touches both. Inputs are random images and labels that stay on the device.
+On a CPU both sides get the same threads, and torch the faster of its two layouts; on a GPU torch runs bf16
+autocast, channels-last and torch.compile, and we run bf16.
+
+Prints one JSON line a side and, with --against, one with the ratio.
+"""
+
+import argparse
+import dataclasses
+import json
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is timed."""
+
+    model: str
+    image_size: int
+    batch_size: int
+    classes: int
+    mode: str
+    steps: int
+    arguments: dict[str, Any]
+    remat: bool
+
+
+def random_batch(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 [batch, height, width, 3] and labels [batch]."""
+    generator = np.random.default_rng(0)
+    shape = (case.batch_size, case.image_size, case.image_size, 3)
+    images = generator.integers(0, 256, shape, dtype=np.uint8)
+    return images, generator.integers(0, case.classes, case.batch_size).astype(np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """A side ready to run: `block()` takes the case's steps and waits for the last."""
+
+    block: Callable[[], None]
+    facts: dict[str, Any]
+
+
+def prepare_jax(case: Case) -> Side:
+    """Our step, compiled ahead of time."""
+    import jax
+    import optax
+    from jax import numpy as jnp
+
+    from sketch_jax.data.records import Batch
+    from sketch_jax.models.architectures import create_model
+    from sketch_jax.optim.optimizer import create_optimizer
+    from sketch_jax.optim.options import AdamW
+    from sketch_jax.preprocessing import Preprocessing
+    from sketch_jax.train.compile import compile_step
+    from sketch_jax.train.devices import device_peak_flops
+    from sketch_jax.train.host_memory import keep_freed_memory
+    from sketch_jax.train.state import create_state
+    from sketch_jax.train.step import make_predict_step, make_train_step
+
+    keep_freed_memory()
+    on_cpu = jax.default_backend() == "cpu"
+    dtype = jnp.float32 if on_cpu else jnp.bfloat16
+    model = create_model(
+        case.model,
+        arguments=case.arguments,
+        class_count=case.classes,
+        image_size=case.image_size,
+        dtype=dtype,
+        remat=case.remat,
+    )
+    params, batch_statistics = jax.jit(model.init)(jax.random.key(0))
+    preprocessing = Preprocessing(image_size=case.image_size)
+    images, labels = random_batch(case)
+    rows = np.arange(case.batch_size, dtype=np.int32)
+    batch = jax.device_put(Batch(images, labels, np.ones(case.batch_size, bool), rows))
+    schedule = optax.constant_schedule(1e-4)
+
+    def plain(key, images, labels, mask):
+        return images.astype(jnp.float32) / 255.0, jax.nn.one_hot(labels, case.classes)
+
+    if case.mode == "train":
+        optimizer = create_optimizer(AdamW(), schedule)
+        step = make_train_step(model, preprocessing, plain, optimizer, schedule, 0.1)
+        state, key = create_state(params, batch_statistics, optimizer), jax.random.key(1)
+        compiled = compile_step(step, state, batch, key, donate=(0,))
+
+        def block() -> None:
+            nonlocal state
+            metrics = None
+            for _ in range(case.steps):
+                state, metrics = compiled.call(state, batch, key)
+            assert np.isfinite(jax.device_get(metrics)["loss"])
+
+    else:
+        compiled = compile_step(
+            make_predict_step(model, preprocessing), params, batch_statistics, batch.images
+        )
+
+        def block() -> None:
+            logits = None
+            for _ in range(case.steps):
+                logits = compiled.call(params, batch_statistics, batch.images)
+            jax.block_until_ready(logits)
+
+    device = jax.devices()[0]
+    facts = {
+        "system": "sketch_jax",
+        "versions": {"jax": jax.__version__},
+        "device": device.device_kind,
+        "dtype": jnp.dtype(dtype).name,
+        "compile_seconds": round(compiled.seconds, 2),
+        "step_flops": compiled.flops,
+        "compiler_peak_bytes": compiled.peak_bytes,
+        "peak_flops": device_peak_flops(device.device_kind, jnp.dtype(dtype).name),
+    }
+    return Side(block, facts)
+
+
+def prepare_timm(case: Case, channels_last: bool) -> Side:
+    """timm's model and optimizer in torch, as its scripts run them."""
+    import timm
+    import timm.optim
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model: Any = timm.create_model(case.model, num_classes=case.classes, **_timm_size(case), **case.arguments)
+    model = model.to(device=device, memory_format=layout)
+    images, labels = random_batch(case)
+    inputs = torch.tensor(images, device=device).permute(0, 3, 1, 2).float().div(255.0).sub(0.5).div(0.25)
+    inputs = inputs.contiguous(memory_format=layout)
+    targets = torch.tensor(labels.astype(np.int64), device=device)
+    runnable: Any = torch.compile(model) if on_gpu else model
+    criterion = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
+    optimizer = timm.optim.create_optimizer_v2(model, opt="adamw", lr=1e-4, weight_decay=0.05)
+
+    def train_once() -> Any:
+        with torch.autocast("cuda", torch.bfloat16, enabled=on_gpu):
+            loss = criterion(runnable(inputs), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    def infer_once() -> Any:
+        with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=on_gpu):
+            return runnable(inputs)
+
+    model.train(case.mode == "train")
+    once = train_once if case.mode == "train" else infer_once
+
+    def block() -> None:
+        result = None
+        for _ in range(case.steps):
+            result = once()
+        assert result is not None
+        assert bool(torch.isfinite(result).all())
+
+    began = time.perf_counter()
+    once()
+    facts = {
+        "system": "timm",
+        "versions": {"timm": timm.__version__, "torch": torch.__version__},
+        "device": torch.cuda.get_device_name() if on_gpu else f"cpu, {torch.get_num_threads()} threads",
+        "dtype": "bfloat16" if on_gpu else "float32",
+        "layout": "channels_last" if channels_last else "contiguous",
+        "compile_seconds": round(time.perf_counter() - began, 2),
+    }
+    return Side(block, facts)
+
+
+def _timm_size(case: Case) -> dict[str, int]:
+    takes_size = any(part in case.model for part in ("vit", "deit", "eva", "swin", "beit", "coat", "max"))
+    return {"img_size": case.image_size} if takes_size else {}
+
+
+def timed(side: Side) -> float:
+    """Wall seconds of one block."""
+    began = time.perf_counter()
+    side.block()
+    return time.perf_counter() - began
+
+
+def peak_memory() -> int:
+    """Largest resident set of this process so far, in bytes; on a GPU, the device's peak."""
+    import sys
+
+    if "jax" in sys.modules:
+        import jax
+
+        on_device = jax.local_devices()[0].memory_stats()
+        if on_device:
+            return on_device["peak_bytes_in_use"]
+    elif "torch" in sys.modules:
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def serve(connection: Connection, system: str, case: Case) -> None:
+    """A side's process: prepares, reports its facts, then runs a block for each request until None comes."""
+    if system == "sketch_jax":
+        side = prepare_jax(case)
+    else:
+        layouts = [prepare_timm(case, channels_last) for channels_last in (True, False)]
+        for layout in layouts:
+            timed(layout)
+        side = min(layouts, key=timed)
+    timed(side)
+    connection.send(side.facts)
+    while connection.recv() is not None:
+        connection.send(timed(side))
+    connection.send(peak_memory())
+
+
+@contextmanager
+def started(system: str, case: Case) -> Iterator[tuple[Connection, dict[str, Any]]]:
+    """A side's process with its facts; ended on the way out."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, system, case), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield ours, ours.recv()
+    finally:
+        process.terminate()
+        process.join()
+
+
+def ask(connection: Connection) -> float:
+    """Seconds of one block of the side."""
+    connection.send("block")
+    return connection.recv()
+
+
+def result_line(case: Case, facts: dict[str, Any], seconds: list[float], peak_bytes: int) -> dict[str, Any]:
+    """The JSON line of a side: medians over its blocks."""
+    step_seconds = statistics.median(seconds) / case.steps
+    line = {
+        "model": case.model,
+        "mode": case.mode,
+        "image_size": case.image_size,
+        "batch_size": case.batch_size,
+        "images_per_second": round(case.batch_size / step_seconds, 2),
+        "step_milliseconds": round(step_seconds * 1000, 2),
+        "peak_bytes": peak_bytes,
+        **facts,
+    }
+    if facts.get("peak_flops") and facts.get("step_flops"):
+        line["mfu"] = round(facts["step_flops"] / step_seconds / facts["peak_flops"], 4)
+    return line
+
+
+def measure(case: Case, systems: list[str], turns: int) -> list[dict[str, Any]]:
+    """Runs the sides in turns and returns their lines, and the line of their ratio."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        sides = [stack.enter_context(started(system, case)) for system in systems]
+        seconds: list[list[float]] = [[] for _ in sides]
+        for _ in range(turns):
+            for taken, (connection, _) in zip(seconds, sides, strict=True):
+                taken.append(ask(connection))
+        for connection, _ in sides:
+            connection.send(None)
+        peaks = [connection.recv() for connection, _ in sides]
+    lines = [
+        result_line(case, facts, taken, peak)
+        for (_, facts), taken, peak in zip(sides, seconds, peaks, strict=True)
+    ]
+    if len(sides) == 2:
+        ratios = [theirs / ours for ours, theirs in zip(*seconds, strict=True)]
+        shown = {"min": min(ratios), "median": statistics.median(ratios), "max": max(ratios)}
+        lines.append(
+            {
+                "model": case.model,
+                "mode": case.mode,
+                "image_size": case.image_size,
+                "batch_size": case.batch_size,
+                "speed_over_timm": {name: round(ratio, 3) for name, ratio in shown.items()},
+            }
+        )
+    return lines
+
+
+def main() -> None:
+    """Reads the command line, measures, prints JSON lines."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True, help="timm's name of the architecture")
+    parser.add_argument("--image-size", type=int, default=224, help="pixels")
+    parser.add_argument("--batch-size", type=int, default=64, help="images a step")
+    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--mode", choices=("train", "inference"), default="train")
+    parser.add_argument("--steps", type=int, default=5, help="steps a block")
+    parser.add_argument("--turns", type=int, default=5, help="blocks of each side")
+    parser.add_argument("--arguments", type=json.loads, default={}, help="model arguments, as JSON")
+    parser.add_argument("--remat", action="store_true", help="recompute activations in the backward pass")
+    parser.add_argument("--against", choices=("timm",), help="the other side")
+    options = parser.parse_args()
+    fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(Case)}
+    systems = ["sketch_jax"] + ([options.against] if options.against else [])
+    for line in measure(Case(**fields), systems, options.turns):
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
