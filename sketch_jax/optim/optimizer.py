@@ -3,8 +3,10 @@
 from typing import Any
 
 import optax
+from jaxtyping import Array, Float
 
 from sketch_jax.optim.options import AdamW
+from sketch_jax.optim.packing import pack, with_packed_leaves
 from sketch_jax.trees import Tree, map_with_path
 
 UNDECAYED = ("cls_token", "dist_token", "reg_token", "pos_embed")
@@ -19,13 +21,24 @@ def is_decayed(path: str, leaf: Any) -> bool:
     return leaf.ndim > 1 and path.rsplit("/", 1)[-1] not in UNDECAYED
 
 
-def decay_mask(params: Tree) -> Tree:
-    """The tree of bools that tells which leaves decay."""
-    return map_with_path(is_decayed, params)
+def decay_group(path: str, leaf: Any) -> str:
+    """The small leaves that an update treats alike (`packing`)."""
+    return "decayed" if is_decayed(path, leaf) else "undecayed"
+
+
+def decay_mask(packed: Tree) -> Tree:
+    """The tree of bools that tells which leaves of a packed tree decay."""
+    small = {group: group == "decayed" for group in packed["small"]}
+    return {"small": small, "large": map_with_path(is_decayed, packed["large"])}
+
+
+def global_norm(gradients: Tree) -> Float[Array, ""]:
+    """The Euclidean norm over all leaves; the one that clipping looks at."""
+    return optax.tree.norm(pack(gradients, decay_group))
 
 
 def create_optimizer(options: AdamW, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """The transformation from gradients to updates.
+    """The transformation from gradients to updates; its state has small leaves packed.
 
     References:
         Loshchilov and Hutter, Decoupled Weight Decay Regularization (2019), algorithm 2.
@@ -38,6 +51,6 @@ def create_optimizer(options: AdamW, schedule: optax.Schedule) -> optax.Gradient
         weight_decay=options.weight_decay,
         mask=decay_mask,
     )
-    if options.clip_norm is None:
-        return adamw
-    return optax.chain(optax.clip_by_global_norm(options.clip_norm), adamw)
+    if options.clip_norm is not None:
+        adamw = optax.chain(optax.clip_by_global_norm(options.clip_norm), adamw)
+    return with_packed_leaves(adamw, decay_group)

@@ -12,6 +12,7 @@ from sketch_jax.arrays import Images, Inputs
 from sketch_jax.keys import stream
 from sketch_jax.losses import cross_entropy, smooth_targets
 from sketch_jax.models.model import Model
+from sketch_jax.optim.optimizer import global_norm
 from sketch_jax.preprocessing import Preprocessing
 from sketch_jax.train.state import TrainState
 from sketch_jax.trees import Tree
@@ -61,7 +62,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.trainable)
         metrics = {
             "loss": loss,
-            "gradient_norm": optax.tree.norm(gradients),
+            "gradient_norm": global_norm(gradients),
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
         }
         updated = TrainState(

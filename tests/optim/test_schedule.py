@@ -7,9 +7,12 @@ import pytest
 from jax import numpy as jnp
 
 from sketch_jax.errors import InputError
-from sketch_jax.optim.optimizer import create_optimizer, decay_mask
+from sketch_jax.optim import packing
+from sketch_jax.optim.optimizer import create_optimizer, decay_group, decay_mask, global_norm, is_decayed
 from sketch_jax.optim.options import AdamW, WarmupCosine
+from sketch_jax.optim.packing import pack, unpack
 from sketch_jax.optim.schedule import create_schedule
+from sketch_jax.trees import map_with_path
 
 
 def test_the_rate_is_initial_at_step_0_peak_after_the_warm_up_and_half_way_down_in_the_middle():
@@ -62,18 +65,38 @@ def test_only_matrices_decay_under_a_zero_gradient():
         for name in path:
             before_leaf, after_leaf = before_leaf[name], after_leaf[name]
         np.testing.assert_array_equal(before_leaf, after_leaf)
-    assert decay_mask(params)["head"] == {"kernel": True, "bias": False}
+    packed = pack(params, decay_group)
+    assert decay_mask(packed)["small"] == {"undecayed": False, "decayed": True}
 
 
-def test_five_steps_agree_with_torch_adamw():
+@pytest.mark.parametrize("small_elements", [0, 4, 10**6])
+def test_packed_leaves_come_back_whatever_is_small(small_elements, monkeypatch):
+    monkeypatch.setattr(packing, "SMALL_ELEMENTS", small_elements)
+    params = parameters()
+    packed = pack(params, decay_group)
+    sizes = {group: vector.size for group, vector in packed["small"].items()}
+    assert sizes == {0: {}, 4: {"undecayed": 8}, 10**6: {"undecayed": 20, "decayed": 6}}[small_elements]
+    back = unpack(packed, params, decay_group)
+    assert jax.tree.structure(back) == jax.tree.structure(params)
+    jax.tree.map(np.testing.assert_array_equal, back, params)
+
+
+def test_the_global_norm_is_that_of_all_leaves():
+    flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(parameters())])
+    assert float(global_norm(parameters())) == pytest.approx(float(np.linalg.norm(flat)), rel=1e-6)
+
+
+@pytest.mark.parametrize("small_elements", [0, 4, 10**6])
+def test_five_steps_agree_with_torch_adamw(small_elements, monkeypatch):
     torch = pytest.importorskip("torch")
+    monkeypatch.setattr(packing, "SMALL_ELEMENTS", small_elements)
     params = parameters()
     optimizer = create_optimizer(
         AdamW(weight_decay=0.05, epsilon=1e-8, clip_norm=1.0), optax.constant_schedule(1e-2)
     )
     state = optimizer.init(params)
     leaves, structure = jax.tree.flatten(params)
-    decayed = jax.tree.leaves(decay_mask(params))
+    decayed = jax.tree.leaves(map_with_path(is_decayed, params))
     tensors = [torch.tensor(np.asarray(leaf), requires_grad=True) for leaf in leaves]
     groups = [
         {"params": [tensor], "weight_decay": 0.05 if decays else 0.0}
