@@ -5,8 +5,7 @@ depthwise one takes fifty times as long as it must, and its weight gradient more
 
 - 1x1: one matrix product; the kernel's gradient has the narrower factor first, or XLA transposes the wider;
 - depthwise: shifted multiply-adds; the gradient of the inputs likewise, one sum per phase of the stride;
-  the gradient of the kernel as products added over a block of rows, elementwise, then one plain sum;
-- dense, many channels: the gradient of the kernel as one matrix product per tap.
+  the gradient of the kernel as products added over a block of rows, elementwise, then one plain sum.
 
 The choice is made when a program is lowered, so that only the branch of its backend is compiled.
 """
@@ -23,9 +22,6 @@ from jaxtyping import Array, Float
 
 ROWS_PER_BLOCK = 12
 """Products added in one elementwise kernel: more save memory traffic, and cost compile time."""
-
-MATRIX_CHANNELS = 256
-"""From so many channels on, a dense kernel's gradient is faster as matrix products than as a convolution."""
 
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
@@ -154,8 +150,6 @@ def gradients_on_cpu(
         gradients = pointwise_gradients(geometry, *wide)
     elif is_depthwise(geometry, inputs, kernel):
         gradients = depthwise_inputs_gradient(geometry, *wide), depthwise_kernel_gradient(geometry, *wide)
-    elif geometry.groups == 1 and min(kernel.shape[2:]) >= MATRIX_CHANNELS:
-        gradients = gradients_plainly(geometry, *wide)[0], dense_kernel_gradient(geometry, *wide)
     else:
         gradients = gradients_plainly(geometry, *wide)
     return gradients[0].astype(inputs.dtype), gradients[1].astype(kernel.dtype)
@@ -342,21 +336,3 @@ def kernel_row_block_sums(
             total += shifted * window(cotangent, (row, 0), sizes, (rows, 1))
         sums.append(total)
     return jnp.stack(sums)
-
-
-def dense_kernel_gradient(geometry: Geometry, inputs: Features, kernel: Kernel, cotangent: Outputs) -> Kernel:
-    """The gradient of a dense kernel: per tap one matrix product of shifted inputs and cotangent."""
-    padded = pad_edges(inputs, *geometry.padding)
-    gradients = [
-        sum_of_outer_products(
-            window(
-                padded,
-                (row * geometry.dilation[0], column * geometry.dilation[1]),
-                (cotangent.shape[1], cotangent.shape[2]),
-                geometry.strides,
-            ),
-            cotangent,
-        )
-        for row, column in taps(kernel)
-    ]
-    return jnp.stack(gradients).reshape(kernel.shape)

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,6 +22,19 @@ class Compiled:
     """Bytes of arguments, results and temporary buffers on one device; None: not told."""
 
 
+CPU_OPTIONS = {
+    # YNN's convolutions keep one core busy where there are fewer than 128 channels; Eigen's keep all.
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE",
+}
+"""What XLA is told when a step is compiled for the CPU; docs/log.md has the measurements."""
+
+WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}
+"""Besides, on processors of the kind that does not slow down for them."""
+
+WIDE_VECTORS_FROM = "avx512_bf16"
+"""Instructions that came with or after cheap vectors of 512 bits: Zen 4, Cooper Lake, Sapphire Rapids."""
+
+
 def compile_step(
     function: Callable[..., Any], *arguments: Any, donate: tuple[int, ...] = (), out_shardings: Any = None
 ) -> Compiled:
@@ -34,7 +48,7 @@ def compile_step(
     """
     began = time.perf_counter()
     jitted = jax.jit(function, donate_argnums=donate, out_shardings=out_shardings)
-    compiled = jitted.lower(*arguments).compile()
+    compiled = compile_for(jax.default_backend(), jitted.lower(*arguments))
     costs, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
     return Compiled(
         call=compiled,
@@ -42,6 +56,33 @@ def compile_step(
         flops=costs.get("flops"),
         peak_bytes=None if memory is None else _peak_bytes(memory),
     )
+
+
+def compile_for(backend: str, lowered: Any) -> Any:
+    """Compiles with the options of a backend, or without them where this XLA does not know one of them.
+
+    Args:
+        backend: of JAX, such as "cpu".
+        lowered: a `jax.stages.Lowered`.
+    """
+    if backend != "cpu":
+        return lowered.compile()
+    options = CPU_OPTIONS | (WIDE_VECTORS if WIDE_VECTORS_FROM in processor_features() else {})
+    try:
+        return lowered.compile(compiler_options=options)
+    except jax.errors.JaxRuntimeError as error:
+        if not any(option in str(error) for option in options):
+            raise
+        return lowered.compile()
+
+
+def processor_features(file: str = "/proc/cpuinfo") -> set[str]:
+    """Instruction sets of the first processor as Linux names them; empty elsewhere."""
+    try:
+        lines = Path(file).read_text().splitlines()
+    except OSError:
+        return set()
+    return next((set(line.split()) for line in lines if line.startswith("flags")), set())
 
 
 def _peak_bytes(memory: Any) -> int:

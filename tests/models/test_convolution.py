@@ -9,7 +9,6 @@ from jax import numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from sketch_jax.models.convolution import (
-    MATRIX_CHANNELS,
     Geometry,
     convolution,
     convolve_plainly,
@@ -89,13 +88,6 @@ def test_depthwise_taps_may_be_dilated(strides, dilation):
 def test_padding_wider_than_the_kernel_is_allowed():
     inputs, kernel, groups = arrays("depthwise", 3, (5, 6))
     assert_matches_plain(inputs, kernel, Geometry((2, 1), ((5, 4), (3, 6)), groups, (1, 1)))
-
-
-def test_wide_dense_kernels_get_the_same_gradient_from_matrix_products():
-    random = np.random.default_rng(0)
-    inputs = jnp.asarray(random.normal(size=(2, 7, 6, MATRIX_CHANNELS)), jnp.float32)
-    kernel = jnp.asarray(random.normal(size=(3, 3, MATRIX_CHANNELS, MATRIX_CHANNELS)), jnp.float32)
-    assert_matches_plain(inputs, kernel, Geometry((2, 2), ((1, 1), (0, 1)), 1, (1, 1)), 5e-6)
 
 
 @pytest.mark.parametrize("form", ["pointwise", "depthwise", "dense"])

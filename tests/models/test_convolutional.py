@@ -180,7 +180,7 @@ def test_max_pool_gives_ties_to_the_same_cell_as_torch(size, window, stride, pad
     outputs = torch.nn.functional.max_pool2d(reference, window, stride, padding)
     cotangent = random_map(*outputs.shape[2:], 3, seed=1)
     outputs.backward(channels_first(cotangent))
-    for gradient in (max_pooling._by_taps, max_pooling._by_scatter):
+    for gradient in (max_pooling._by_axes, max_pooling._by_scatter):
         pooled = max_pool(inputs, window, stride, padding)
         ours = gradient(window, stride, padding, inputs, pooled, cotangent)
         np.testing.assert_allclose(ours, channels_last(reference.grad), atol=1e-6)
