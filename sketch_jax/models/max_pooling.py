@@ -1,8 +1,9 @@
 """Max-pool of [batch, height, width, channels] as torch has it, with a formulation per backend.
 
-On a CPU XLA's own pooling and its gradient, which looks for the largest cell of each window again and scatters to
-it, take five times as long as they must. There the columns of each window are compared first, then its rows: the
-gradient is that of two one-dimensional pools. All give a tie to the first cell of the window, row by row.
+On a CPU XLA's own pooling and its gradient, which looks for the largest cell of each window again and
+scatters to it, take five times as long as they must. There the columns of each window are compared first,
+then its rows: the gradient is that of two one-dimensional pools. All give a tie to the first cell of the
+window, row by row.
 """
 
 import functools
@@ -34,16 +35,20 @@ def max_pool(inputs: FeatureMap, window: int, stride: int, padding: int = 0) -> 
         stride: cells.
         padding: cells on each of the four sides.
     """
-    by_axes = functools.partial(_pooled_by_axes, window, stride, padding)
-    return lax.platform_dependent(
-        inputs, cpu=by_axes, default=functools.partial(_pooled, window, stride, padding)
-    )
+    return _fastest_pool(window, stride, padding, inputs)
+
+
+def _fastest_pool(window: int, stride: int, padding: int, inputs: FeatureMap) -> NewMap:
+    """The formulation of the backend."""
+    cpu = functools.partial(_pooled_by_axes, window, stride, padding)
+    default = functools.partial(_pooled, window, stride, padding)
+    return lax.platform_dependent(inputs, cpu=cpu, default=default)
 
 
 def _forward(
     inputs: FeatureMap, window: int, stride: int, padding: int
 ) -> tuple[NewMap, tuple[FeatureMap, NewMap]]:
-    outputs = max_pool(inputs, window, stride, padding)
+    outputs = _fastest_pool(window, stride, padding, inputs)
     return outputs, (inputs, outputs)
 
 

@@ -90,6 +90,7 @@ def with_packed_leaves(
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         packed_params = None if params is None else pack(params, group_of)
+        packed: Any
         packed, state = optimizer.update(pack(updates, group_of), state, packed_params)
         return unpack(packed, updates, group_of), state
 
