@@ -3,7 +3,8 @@
     python benchmarks/train_step.py --model vit_small_patch16_224 --batch-size 16 --against timm
 
 Each side lives in a process of its own, is warmed up, and then runs blocks of steps in turns (A B A B …), so
-that a drift of the machine's speed touches both. Inputs are random images and labels that stay on the device.
+that a drift of the machine's speed touches both. Inputs are random images and labels that stay on the device;
+our side keeps as many steps in flight as the loop of training does.
 On a CPU both sides get the same threads, and torch the faster of its two layouts; on a GPU torch runs bf16
 autocast, channels-last and torch.compile, and we run bf16.
 
@@ -12,6 +13,7 @@ Prints one JSON line a side and, with --against, one with the ratio.
 
 import argparse
 import dataclasses
+import functools
 import json
 import multiprocessing
 import resource
@@ -69,6 +71,7 @@ def prepare_jax(case: Case) -> Side:
     from sketch_jax.train.compile import compile_step
     from sketch_jax.train.devices import device_peak_flops
     from sketch_jax.train.host_memory import keep_freed_memory
+    from sketch_jax.train.loop import best_steps_in_flight
     from sketch_jax.train.state import create_state
     from sketch_jax.train.step import make_predict_step, make_train_step
 
@@ -89,6 +92,7 @@ def prepare_jax(case: Case) -> Side:
     rows = np.arange(case.batch_size, dtype=np.int32)
     batch = jax.device_put(Batch(images, labels, np.ones(case.batch_size, bool), rows))
     schedule = optax.constant_schedule(1e-4)
+    in_flight = best_steps_in_flight(jax.default_backend())
 
     def plain(key, images, labels, mask):
         return images.astype(jnp.float32) / 255.0, jax.nn.one_hot(labels, case.classes)
@@ -99,23 +103,18 @@ def prepare_jax(case: Case) -> Side:
         state, key = create_state(params, batch_statistics, optimizer), jax.random.key(1)
         compiled = compile_step(step, state, batch, key, donate=(0,))
 
-        def block() -> None:
+        def once() -> Any:
             nonlocal state
-            metrics = None
-            for _ in range(case.steps):
-                state, metrics = compiled.call(state, batch, key)
-            assert np.isfinite(jax.device_get(metrics)["loss"])
+            state, metrics = compiled.call(state, batch, key)
+            return metrics["loss"]
 
     else:
         compiled = compile_step(
             make_predict_step(model, preprocessing), params, batch_statistics, batch.images
         )
 
-        def block() -> None:
-            logits = None
-            for _ in range(case.steps):
-                logits = compiled.call(params, batch_statistics, batch.images)
-            jax.block_until_ready(logits)
+        def once() -> Any:
+            return compiled.call(params, batch_statistics, batch.images)
 
     device = jax.devices()[0]
     facts = {
@@ -128,7 +127,19 @@ def prepare_jax(case: Case) -> Side:
         "compiler_peak_bytes": compiled.peak_bytes,
         "peak_flops": device_peak_flops(device.device_kind, jnp.dtype(dtype).name),
     }
-    return Side(block, facts)
+    return Side(functools.partial(run_paced, once, case.steps, in_flight), facts)
+
+
+def run_paced(once: Callable[[], Any], steps: int, in_flight: int) -> None:
+    """Runs steps as the loop of training does: so many of them beyond the one that is waited for."""
+    import jax
+
+    results = []
+    for _ in range(steps):
+        results.append(once())
+        if len(results) > in_flight:
+            jax.block_until_ready(results[-1 - in_flight])
+    assert all(np.isfinite(result).all() for result in jax.device_get(results))
 
 
 def prepare_timm(case: Case, channels_last: bool) -> Side:

@@ -13,7 +13,7 @@ from sketch_jax.config import Config, run_directory
 from sketch_jax.data.order import steps_per_epoch
 from sketch_jax.optim.schedule import create_schedule
 from sketch_jax.run.data import Data, load_data
-from sketch_jax.train.loop import Plan
+from sketch_jax.train.loop import Plan, best_steps_in_flight
 from sketch_jax.train.mesh import check_batch_size, create_mesh, on_all
 from sketch_jax.train.start import Start, create_start
 
@@ -76,4 +76,5 @@ def make_plan(config: Config, row_count: int) -> Plan:
         batch_size=config.batch_size,
         log_every=config.logging.every_steps,
         save_every=config.checkpointing.every_steps,
+        steps_in_flight=best_steps_in_flight(jax.default_backend()),
     )
