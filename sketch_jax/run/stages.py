@@ -15,7 +15,6 @@ from sketch_jax.metrics import summarise
 from sketch_jax.predictions import Predictions, save_predictions
 from sketch_jax.run.card import Card, speed_facts
 from sketch_jax.run.data import keep_split
-from sketch_jax.run.programs import initial_state
 from sketch_jax.run.setting import Setting, prepare
 from sketch_jax.run.texts import closing_lines, opening_lines
 from sketch_jax.run.training import Trained, train
@@ -111,7 +110,7 @@ def _leave(setting: Setting, card: Card, trained: Trained, signal_number: int) -
 
 def _predict(setting: Setting, card: Card, trained: Trained, checkpoints: Checkpoints) -> Result:
     """Predicts with the best checkpoint, writes the results, and says what was made."""
-    best = checkpoints.restore_best(initial_state(setting))
+    best = checkpoints.restore_best(trained.outcome.state)
     assert best is not None, "training saves a checkpoint at the end of each epoch"
     data, folder = setting.data, setting.directory / "predictions"
     folder.mkdir(exist_ok=True)
