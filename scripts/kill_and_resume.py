@@ -8,7 +8,6 @@ speeds, and all predictions must have the same bits; exit code 1 when they do no
 """
 
 import argparse
-import json
 import random
 import subprocess
 import sys
@@ -18,6 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from sketch_jax.train.checkpoint_arrays import read_leaves
+from sketch_jax.train.checkpoints import Checkpoints
+from sketch_jax.train.tracking import read_lines
 
 
 def start(options: Sequence[str], directory: Path) -> subprocess.Popen:
@@ -39,9 +42,7 @@ def finish(options: Sequence[str], directory: Path) -> None:
 
 def steps_logged(directory: Path) -> int:
     """The last step in metrics.jsonl, 0 before the first."""
-    path = directory / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return json.loads(lines[-1])["step"] if lines else 0
+    return max((line["step"] for line in read_lines(directory / "metrics.jsonl").values()), default=0)
 
 
 def kill_once(options: Sequence[str], directory: Path, seconds: float) -> bool:
@@ -58,18 +59,16 @@ def kill_once(options: Sequence[str], directory: Path, seconds: float) -> bool:
 
 def figures(directory: Path) -> dict[str, Any]:
     """All that two runs of one configuration must have in common, by name."""
-    from sketch_jax.train.checkpoint_arrays import read_leaves
-    from sketch_jax.train.checkpoints import Checkpoints
-
     with Checkpoints(directory / "checkpoints", report=print) as checkpoints:
         last = max(checkpoints.steps())
     found: dict[str, Any] = dict(read_leaves(directory / "checkpoints" / str(last), [""]))
     for path in sorted((directory / "predictions").glob("*.npz")):
         with np.load(path) as file:
             found |= {f"{path.name}/{name}": file[name] for name in file.files}
-    for line in map(json.loads, (directory / "metrics.jsonl").read_text().splitlines()):
-        values = {name: value for name, value in line.items() if "per_second" not in name}
-        found[f"metrics/{line['step']}/{'/'.join(sorted(values))}"] = np.array(sorted(values.values()))
+    for line in read_lines(directory / "metrics.jsonl").values():
+        for name, value in line.items():
+            if "per_second" not in name:
+                found[f"metrics/{line['step']}/{name}"] = np.array(value, np.float64)
     return found
 
 
@@ -81,6 +80,7 @@ def differing(straight: dict[str, Any], broken: dict[str, Any]) -> list[str]:
         if name not in straight
         or name not in broken
         or straight[name].shape != broken[name].shape
+        or straight[name].dtype != broken[name].dtype
         or straight[name].tobytes() != broken[name].tobytes()
     ]
 
@@ -88,16 +88,20 @@ def differing(straight: dict[str, Any], broken: dict[str, Any]) -> list[str]:
 def main() -> int:
     """Runs straight, runs broken, compares."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--kills", type=int, default=20, help="SIGKILLs")
-    parser.add_argument("--seed", type=int, default=None, help="of the moments; by default another each time")
+    parser.add_argument(
+        "--moments-seed", type=int, default=None, help="of the moments; by default another each time"
+    )
     parser.add_argument("--directory", type=Path, required=True, help="new; both runs go into it")
     known, options = parser.parse_known_args()
     if known.directory.exists():
         parser.error(f"--directory {known.directory}: exists already; give a new one")
     known.directory.mkdir(parents=True)
-    seed = time.time_ns() if known.seed is None else known.seed
+    seed = time.time_ns() if known.moments_seed is None else known.moments_seed
     moments = random.Random(seed)
     straight, broken = known.directory / "straight", known.directory / "broken"
     began = time.monotonic()
@@ -112,9 +116,12 @@ def main() -> int:
         kills += 1
         print(f"kill {kills} after {seconds:.1f} s, at step {steps_logged(broken)} or later", flush=True)
     finish(options, broken)
-    wrong = differing(figures(straight), figures(broken))
-    print(f"{kills} kills; {len(wrong)} of {len(figures(straight))} values differ", *wrong[:20], sep="\n  ")
-    return 1 if wrong or kills == 0 else 0
+    expected = figures(straight)
+    wrong = differing(expected, figures(broken))
+    print(f"{kills} kills; {len(wrong)} of {len(expected)} values differ", *wrong[:20], sep="\n  ")
+    if kills < known.kills:
+        print(f"the run ended before kill {kills + 1}: give it more epochs")
+    return 1 if wrong or kills < known.kills else 0
 
 
 if __name__ == "__main__":

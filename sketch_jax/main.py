@@ -61,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped before training", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

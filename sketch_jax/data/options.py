@@ -14,7 +14,7 @@ MOST_WORKERS = 16
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Loading:
-    """Decoding, caching and prefetching of images on the host. No choice here changes a batch."""
+    """Decoding, caching and prefetching of images on the host. Only `jpeg_scaling` changes pixels."""
 
     workers: int | None = None
     """Processes that decode, at least 0; 0 decodes in threads, one a core. None: threads to fill the cache or

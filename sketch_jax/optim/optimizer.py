@@ -6,7 +6,7 @@ import optax
 from jaxtyping import Array, Float
 
 from sketch_jax.optim.options import AdamW
-from sketch_jax.optim.packing import pack, with_packed_leaves
+from sketch_jax.optim.small_leaves import pack, with_packed_leaves
 from sketch_jax.trees import Tree, map_with_path
 
 UNDECAYED = ("cls_token", "dist_token", "reg_token", "pos_embed")

@@ -24,8 +24,11 @@ from sketch_jax.train.host_memory import keep_freed_memory
 from sketch_jax.train.run_directory import open_run
 from sketch_jax.train.signals import StopRequest, catch_stop_signals
 
-FREE_FIELDS = ("name", "output_dir", "logging", "loading", "checkpointing")
-"""Fields that may change from start to start: no number of a run depends on them."""
+FREE_FIELDS = (
+    *("name", "output_dir", "logging", "checkpointing"),
+    *("loading.workers", "loading.cache", "loading.cache_limit_gigabytes", "loading.prefetch_batches"),
+)
+"""Fields that may change from start to start: no parameter and no prediction depends on them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,12 @@
 """What a run tells its user before it begins and after it has ended."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from sketch_jax.config import Config
 from sketch_jax.data.doodles import Doodles
 from sketch_jax.run.data import class_counts
 from sketch_jax.run.setting import Setting
@@ -86,25 +88,26 @@ def closing_lines(
     if "test/accuracy" in metrics:
         lines.append(f"test accuracy     {metrics['test/accuracy']:.4f}")
     width = max(len(str(path)) for path, _ in files)
+    advices = next_steps(setting.config, setting.directory)
     made = [f"  {path!s:<{width}}  {what}" for path, what in files]
-    return [*lines, "", "made:", *made, "", "next:", *(f"  {advice}" for advice in next_steps(setting))]
+    return [*lines, "", "made:", *made, "", "next:", *(f"  {advice}" for advice in advices)]
 
 
-def next_steps(setting: Setting) -> Sequence[str]:
+def next_steps(config: Config, directory: Path) -> Sequence[str]:
     """Commands that follow from what was run."""
-    config, directory = setting.config, setting.directory
     command = "python -m sketch_jax.main --config"
+    elsewhere = " --output-dir None" if config.output_dir is not None else ""
+    again = f"{command} {shlex.quote(str(directory / 'config.json'))}{elsewhere}"
+    place = shlex.quote(str(directory))
     if isinstance(config.source, Doodles):
         first = f"{command} configs/folder.py --source.root my_images   # your own images, one folder a class"
     elif config.model.pretrained is None:
-        first = f"{command} {directory}/config.json --name tuned --model.pretrained NAME   # not from scratch"
+        first = f"{again} --name tuned --model.pretrained NAME   # not from scratch"
     else:
         name = f"{config.name}-{config.epochs * 2}-epochs"
-        first = (
-            f"{command} {directory}/config.json --name {name} --epochs {config.epochs * 2}   # twice as long"
-        )
+        first = f"{again} --name {shlex.quote(name)} --epochs {config.epochs * 2}   # twice as long"
     return [
         first,
-        f"python -m convert to-timm {directory} --output {directory}-timm   # back to timm",
-        f"tensorboard --logdir {directory}   # learning curves; needs pip install tensorboard",
+        f"python -m convert to-timm {place} --output {place}-timm   # back to timm",
+        f"tensorboard --logdir {place}   # learning curves; needs pip install tensorboard",
     ]

@@ -29,7 +29,7 @@ CPU_OPTIONS = {
 """What XLA is told when a step is compiled for the CPU; docs/log.md has the measurements."""
 
 WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}
-"""Besides, on processors of the kind that does not slow down for them."""
+"""Added on processors that do not slow down for wide vectors: those with `WIDE_VECTORS_FROM`."""
 
 WIDE_VECTORS_FROM = "avx512_bf16"
 """Instructions that came with or after cheap vectors of 512 bits: Zen 4, Cooper Lake, Sapphire Rapids."""

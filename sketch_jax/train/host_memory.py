@@ -2,6 +2,7 @@
 
 import ctypes
 import mmap
+import os
 import sys
 from typing import Any
 
@@ -34,8 +35,15 @@ def keep_freed_memory() -> bool:
         return False
     thresholds = (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, NEVER), (M_ARENA_MAX, 1)
     taken = [mallopt(parameter, value) for parameter, value in thresholds]
-    _ask_for_huge_pages(ctypes.CDLL(None), HEAP_BYTES)
-    return taken == [1, 1, 1]
+    if taken != [1, 1, 1]:
+        return False
+    _ask_for_huge_pages(ctypes.CDLL(None), min(HEAP_BYTES, physical_bytes() // 2))
+    return True
+
+
+def physical_bytes() -> int:
+    """Memory of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _ask_for_huge_pages(library: Any, size: int) -> None:

@@ -107,8 +107,8 @@ def mean_metrics(pending: list[tuple[int, Any]]) -> dict[str, float]:
                 f"step {step}: the loss is {metrics['loss']:g} and the gradient norm is "
                 f"{metrics['gradient_norm']:g}, but both must be finite; try a lower "
                 "--optimizer.learning-rate, a longer "
-                "--schedule.warmup-epochs, --optimizer.clip-norm 1, or --model.precision float32; "
-                "the last checkpoint before this step is kept"
+                "--schedule.warmup-epochs, --optimizer.clip-norm 1, or --model.precision float32, "
+                "with another --name or --output-dir; checkpoints of earlier steps are kept"
             )
     means = {f"train/{name}": float(np.mean([metrics[name] for metrics in fetched])) for name in fetched[0]}
     means["train/learning_rate"] = float(fetched[-1]["learning_rate"])

@@ -7,11 +7,11 @@ import pytest
 from jax import numpy as jnp
 
 from sketch_jax.errors import InputError
-from sketch_jax.optim import packing
+from sketch_jax.optim import small_leaves
 from sketch_jax.optim.optimizer import create_optimizer, decay_group, decay_mask, global_norm, is_decayed
 from sketch_jax.optim.options import AdamW, WarmupCosine
-from sketch_jax.optim.packing import pack, unpack
 from sketch_jax.optim.schedule import create_schedule
+from sketch_jax.optim.small_leaves import pack, unpack
 from sketch_jax.trees import map_with_path
 
 
@@ -49,6 +49,7 @@ def parameters():
     return {
         "pos_embed": jnp.asarray(generator.normal(size=(1, 4, 3)), jnp.float32),
         "norm": {"scale": jnp.ones(3), "bias": jnp.asarray(generator.normal(size=3), jnp.float32)},
+        "stem": {"kernel": jnp.asarray(generator.normal(size=(2, 2)), jnp.float32)},
         "head": {"kernel": jnp.asarray(generator.normal(size=(3, 2)), jnp.float32), "bias": jnp.ones(2)},
     }
 
@@ -69,13 +70,16 @@ def test_only_matrices_decay_under_a_zero_gradient():
     assert decay_mask(packed)["small"] == {"undecayed": False, "decayed": True}
 
 
-@pytest.mark.parametrize("small_elements", [0, 4, 10**6])
+@pytest.mark.parametrize("small_elements", [0, 5, 10**6])
 def test_packed_leaves_come_back_whatever_is_small(small_elements, monkeypatch):
-    monkeypatch.setattr(packing, "SMALL_ELEMENTS", small_elements)
+    monkeypatch.setattr(small_leaves, "SMALL_ELEMENTS", small_elements)
     params = parameters()
     packed = pack(params, decay_group)
     sizes = {group: vector.size for group, vector in packed["small"].items()}
-    assert sizes == {0: {}, 4: {"undecayed": 8}, 10**6: {"undecayed": 20, "decayed": 6}}[small_elements]
+    assert (
+        sizes
+        == {0: {}, 5: {"undecayed": 8, "decayed": 4}, 10**6: {"undecayed": 20, "decayed": 10}}[small_elements]
+    )
     back = unpack(packed, params, decay_group)
     assert jax.tree.structure(back) == jax.tree.structure(params)
     jax.tree.map(np.testing.assert_array_equal, back, params)
@@ -86,10 +90,10 @@ def test_the_global_norm_is_that_of_all_leaves():
     assert float(global_norm(parameters())) == pytest.approx(float(np.linalg.norm(flat)), rel=1e-6)
 
 
-@pytest.mark.parametrize("small_elements", [0, 4, 10**6])
+@pytest.mark.parametrize("small_elements", [0, 5, 10**6])
 def test_five_steps_agree_with_torch_adamw(small_elements, monkeypatch):
     torch = pytest.importorskip("torch")
-    monkeypatch.setattr(packing, "SMALL_ELEMENTS", small_elements)
+    monkeypatch.setattr(small_leaves, "SMALL_ELEMENTS", small_elements)
     params = parameters()
     optimizer = create_optimizer(
         AdamW(weight_decay=0.05, epsilon=1e-8, clip_norm=1.0), optax.constant_schedule(1e-2)

@@ -23,6 +23,11 @@ def test_an_option_that_this_xla_does_not_know_is_left_out(monkeypatch):
     assert compile_for("cpu", lowered())(jnp.ones(3)).tolist() == [2.0] * 3
 
 
+def test_this_xla_knows_every_option_of_the_cpu():
+    options = compiling.CPU_OPTIONS | compiling.WIDE_VECTORS
+    assert lowered().compile(compiler_options=options)(jnp.ones(3)).tolist() == [2.0] * 3
+
+
 def test_another_failure_of_the_compiler_is_not_hidden(monkeypatch):
     class Failing:
         def compile(self, **options):

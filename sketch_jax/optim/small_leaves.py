@@ -14,15 +14,16 @@ from jax import numpy as jnp
 from sketch_jax.trees import Tree, flatten, unflatten
 
 SMALL_ELEMENTS = 2**16
-"""Leaves of fewer elements are packed; larger ones keep a device busy by themselves."""
+"""Leaves of fewer elements are packed; larger ones keep a device busy by themselves. Another number makes
+another optimizer state: checkpoints of before then fit no more."""
 
 GroupOf = Callable[[str, Any], str]
 
 
 def grouped_paths(tree: Mapping[str, Any], group_of: GroupOf) -> dict[str, list[str]]:
-    """Paths of the small leaves by group, in the order of the tree."""
+    """Paths of the small leaves by group, in alphabetical order, whatever the order of the tree."""
     groups: dict[str, list[str]] = {}
-    for path, leaf in flatten(tree).items():
+    for path, leaf in sorted(flatten(tree).items(), key=lambda item: item[0]):
         if is_small(leaf):
             groups.setdefault(group_of(path, leaf), []).append(path)
     return groups

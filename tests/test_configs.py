@@ -1,0 +1,81 @@
+"""Every configuration traces at full size, and every field of the records is read somewhere."""
+
+import dataclasses
+import re
+import typing
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+from jax import numpy as jnp
+
+from sketch_jax.augment.pipeline import create_augment
+from sketch_jax.config import Config, read_config
+from sketch_jax.data.records import Batch
+from sketch_jax.models.architectures import create_model, default_image_size
+from sketch_jax.optim.optimizer import create_optimizer
+from sketch_jax.preprocessing import Preprocessing
+from sketch_jax.train.state import create_state
+from sketch_jax.train.step import make_train_step
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+def records_under(kind) -> set[type]:
+    """The record types that a field's type can hold, and those inside them."""
+    found: set[type] = set()
+    for part in [kind, *typing.get_args(kind)]:
+        if dataclasses.is_dataclass(part):
+            found.add(part)
+            for inner in typing.get_type_hints(part).values():
+                found |= records_under(inner)
+    return found
+
+
+def test_every_field_of_the_configuration_is_read_somewhere(root):
+    records = records_under(Config)
+    assert len(records) >= 12
+    sources = {path: path.read_text() for path in (root / "sketch_jax").rglob("*.py")}
+    unread = [
+        f"{record.__name__}.{field.name}"
+        for record in records
+        for field in dataclasses.fields(record)
+        if not any(re.search(rf"\.{field.name}\b(?!\s*=[^=])", text) for text in sources.values())
+        and not any(re.search(rf"[\"']{field.name}[\"']", text) for text in sources.values())
+    ]
+    assert unread == []
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_configuration_traces_at_full_size(path):
+    config = read_config(path)
+    architecture = config.model.name or "vit_small_patch16_224"
+    size = config.image_size or default_image_size(architecture)
+    model = create_model(architecture, class_count=250, image_size=size)
+    schedule = optax.constant_schedule(config.optimizer.learning_rate)
+    optimizer = create_optimizer(config.optimizer, schedule)
+    step = make_train_step(
+        model,
+        Preprocessing(image_size=size),
+        create_augment(config.augmentation, 250),
+        optimizer,
+        schedule,
+        config.label_smoothing,
+    )
+    rows = config.batch_size
+    images = jax.ShapeDtypeStruct((rows, size, size, 3), np.uint8)
+    labels = jax.ShapeDtypeStruct((rows,), np.int32)
+    mask = jax.ShapeDtypeStruct((rows,), bool)
+
+    def begin_and_step(key, images, labels, mask):
+        state = create_state(*model.init(key), optimizer)
+        updated, metrics = step(state, Batch(images, labels, mask, labels), key)
+        return jax.tree.leaves(state), jax.tree.leaves(updated), metrics
+
+    state, updated, metrics = jax.eval_shape(begin_and_step, jax.random.key(0), images, labels, mask)
+    assert len(state) > 100
+    assert [(leaf.shape, leaf.dtype) for leaf in updated] == [(leaf.shape, leaf.dtype) for leaf in state]
+    assert {metric.shape for metric in metrics.values()} == {()}
+    assert metrics["loss"].dtype == jnp.float32
