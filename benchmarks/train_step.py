@@ -69,9 +69,7 @@ def prepare_jax(case: Case) -> Side:
     from sketch_jax.optim.options import AdamW
     from sketch_jax.preprocessing import Preprocessing
     from sketch_jax.train.compile import compile_step
-    from sketch_jax.train.devices import device_peak_flops
     from sketch_jax.train.host_memory import keep_freed_memory
-    from sketch_jax.train.loop import best_steps_in_flight
     from sketch_jax.train.state import create_state
     from sketch_jax.train.step import make_predict_step, make_train_step
 
@@ -92,7 +90,6 @@ def prepare_jax(case: Case) -> Side:
     rows = np.arange(case.batch_size, dtype=np.int32)
     batch = jax.device_put(Batch(images, labels, np.ones(case.batch_size, bool), rows))
     schedule = optax.constant_schedule(1e-4)
-    in_flight = best_steps_in_flight(jax.default_backend())
 
     def plain(key, images, labels, mask):
         return images.astype(jnp.float32) / 255.0, jax.nn.one_hot(labels, case.classes)
@@ -116,25 +113,36 @@ def prepare_jax(case: Case) -> Side:
         def once() -> Any:
             return compiled.call(params, batch_statistics, batch.images)
 
+    facts = jax_facts(compiled, jnp.dtype(dtype).name)
+    return Side(functools.partial(run_paced, once, case.steps), facts)
+
+
+def jax_facts(compiled: Any, dtype: str) -> dict[str, Any]:
+    """What is told of our side beside its speed."""
+    import jax
+
+    from sketch_jax.train.devices import device_peak_flops
+
     device = jax.devices()[0]
-    facts = {
+    return {
         "system": "sketch_jax",
         "versions": {"jax": jax.__version__},
         "device": device.device_kind,
-        "dtype": jnp.dtype(dtype).name,
+        "dtype": dtype,
         "compile_seconds": round(compiled.seconds, 2),
         "step_flops": compiled.flops,
         "compiler_peak_bytes": compiled.peak_bytes,
-        "peak_flops": device_peak_flops(device.device_kind, jnp.dtype(dtype).name),
+        "peak_flops": device_peak_flops(device.device_kind, dtype),
     }
-    return Side(functools.partial(run_paced, once, case.steps, in_flight), facts)
 
 
-def run_paced(once: Callable[[], Any], steps: int, in_flight: int) -> None:
-    """Runs steps as the loop of training does: so many of them beyond the one that is waited for."""
+def run_paced(once: Callable[[], Any], steps: int) -> None:
+    """Runs steps as the loop of training does, with as many of them in flight."""
     import jax
 
-    results = []
+    from sketch_jax.train.loop import best_steps_in_flight
+
+    in_flight, results = best_steps_in_flight(jax.default_backend()), []
     for _ in range(steps):
         results.append(once())
         if len(results) > in_flight:

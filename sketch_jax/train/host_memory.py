@@ -19,8 +19,8 @@ def keep_freed_memory() -> bool:
     (batch 64, 96 px), 2 GB for vit_small (batch 16). By default glibc maps every large one freshly and unmaps
     it afterwards, so that each step faults all of its pages in again; with no mapping and no trimming, of
     whatever size, a step faults nothing. vit_small on 2 cores: 2.2 to 3.2 s and up to 480,000 faults a step
-    where blocks from 2 GB on still went back, 1.6 s and none with this. Costs nothing on other devices. To be
-    called before threads start: memory of threads has limits of its own.
+    where blocks from 2 GB on still went back, 1.6 s and none with this. To be called
+    before threads start: memory of threads has limits of its own.
 
     Returns:
         Whether the C library took it; False where it is not glibc.
