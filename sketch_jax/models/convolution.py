@@ -3,6 +3,7 @@
 XLA's own convolution is right for accelerators. On the CPU it is right for dense kernels, slow for others: a
 depthwise one takes fifty times as long as it must, and its weight gradient more. So the CPU gets
 
+- dense 3x3 of stride 1 with many channels: Winograd's filtering (see `winograd`);
 - 1x1: one matrix product; the kernel's gradient has the narrower factor first, or XLA transposes the wider;
 - depthwise: shifted multiply-adds; the gradient of the inputs likewise, one sum per phase of the stride;
   the gradient of the kernel as products added over a block of rows, elementwise, then one plain sum.
@@ -19,6 +20,8 @@ import jax
 from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
+
+from sketch_jax.models import winograd
 
 ROWS_PER_BLOCK = 12
 """Products added in one elementwise kernel: more save memory traffic, and cost compile time."""
@@ -136,6 +139,8 @@ def convolve_on_cpu(geometry: Geometry, inputs: Features, kernel: Kernel) -> Out
         outputs = pointwise(geometry, *wide)
     elif is_depthwise(geometry, inputs, kernel):
         outputs = depthwise(geometry, *wide)
+    elif is_winograd(geometry, inputs, kernel):
+        outputs = winograd.convolve(*wide, geometry.padding)
     else:
         outputs = convolve_plainly(geometry, *wide)
     return outputs.astype(inputs.dtype)
@@ -150,6 +155,8 @@ def gradients_on_cpu(
         gradients = pointwise_gradients(geometry, *wide)
     elif is_depthwise(geometry, inputs, kernel):
         gradients = depthwise_inputs_gradient(geometry, *wide), depthwise_kernel_gradient(geometry, *wide)
+    elif is_winograd(geometry, inputs, kernel):
+        gradients = winograd_gradients(geometry, *wide)
     else:
         gradients = gradients_plainly(geometry, *wide)
     return gradients[0].astype(inputs.dtype), gradients[1].astype(kernel.dtype)
@@ -163,6 +170,20 @@ def is_pointwise(geometry: Geometry, kernel: Kernel) -> bool:
 def is_depthwise(geometry: Geometry, inputs: Features, kernel: Kernel) -> bool:
     """Whether every channel is convolved by itself, into one channel."""
     return geometry.groups == inputs.shape[3] == kernel.shape[3]
+
+
+def is_winograd(geometry: Geometry, inputs: Features, kernel: Kernel) -> bool:
+    """Whether Winograd's filtering is possible and the fastest."""
+    plain = geometry.strides == geometry.dilation == (1, 1) and geometry.groups == 1
+    return plain and winograd.applies(inputs.shape, kernel.shape, geometry.padding)
+
+
+def winograd_gradients(
+    geometry: Geometry, inputs: Features, kernel: Kernel, cotangent: Outputs
+) -> tuple[Features, Kernel]:
+    """The gradients of `winograd.convolve`."""
+    inputs_gradient = winograd.inputs_gradient(cotangent, kernel, geometry.padding)
+    return inputs_gradient, winograd.kernel_gradient(inputs, cotangent, geometry.padding)
 
 
 def pointwise(geometry: Geometry, inputs: Features, kernel: Kernel) -> Outputs:

@@ -1,6 +1,7 @@
 """Convolution per backend: values and gradients against XLA's own convolution."""
 
 import functools
+import math
 
 import jax
 import numpy as np
@@ -8,12 +9,14 @@ import pytest
 from jax import numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
+from sketch_jax.models import winograd
 from sketch_jax.models.convolution import (
     Geometry,
     convolution,
     convolve_plainly,
     gradients_on_cpu,
     gradients_plainly,
+    is_winograd,
 )
 
 FORMS = {
@@ -68,6 +71,58 @@ def test_values_and_gradients_are_those_of_xla(form, kernel_size, stride):
     assert_matches_plain(
         inputs, kernel, Geometry((stride, stride), ((half, half), (half, half)), groups, (1, 1))
     )
+
+
+WIDE = [
+    # batch, size, channels in and out, padding, images at once
+    pytest.param(16, (8, 8), (64, 64), ((1, 1), (1, 1)), 16, id="whole tiles"),
+    pytest.param(8, (13, 14), (64, 80), ((1, 1), (1, 1)), 8, id="tiles that stick out"),
+    pytest.param(8, (12, 14), (80, 64), ((0, 2), (1, 0)), 8, id="uneven padding"),
+    pytest.param(6, (16, 16), (64, 64), ((0, 0), (2, 2)), 2, id="a few images at a time"),
+]
+
+
+@pytest.mark.parametrize(("batch", "size", "channels", "padding", "at_once"), WIDE)
+def test_wide_dense_3x3_kernels_are_filtered_by_winograd(
+    batch, size, channels, padding, at_once, monkeypatch
+):
+    random = np.random.default_rng(0)
+    inputs = jnp.asarray(random.normal(size=(batch, *size, channels[0])), jnp.float32)
+    kernel = jnp.asarray(random.normal(size=(3, 3, *channels)) / 24, jnp.float32)
+    tiles = math.prod(winograd.tile_counts(winograd.outputs_size(inputs.shape, padding)))
+    monkeypatch.setattr(winograd, "CELLS_AT_ONCE", at_once * 36 * tiles * max(channels))
+    geometry = Geometry((1, 1), padding, 1, (1, 1))
+    assert is_winograd(geometry, inputs, kernel)
+    lowered = jax.jit(functools.partial(gradients_on_cpu, geometry)).lower(
+        inputs, kernel, convolve_plainly(geometry, inputs, kernel)
+    )
+    assert "stablehlo.convolution" not in lowered.as_text()
+    assert_matches_plain(inputs, kernel, geometry, tolerance=4e-6)
+
+
+def test_the_winograd_transforms_filter_a_tile_exactly():
+    random = np.random.default_rng(0)
+    tile, taps = random.normal(size=6), random.normal(size=3)
+    products = (winograd.KERNEL_TRANSFORM @ taps) * (winograd.INPUT_TRANSFORM @ tile)
+    np.testing.assert_allclose(
+        winograd.OUTPUT_TRANSFORM @ products, np.correlate(tile, taps, "valid"), rtol=0, atol=1e-13
+    )
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kernel", "padding"),
+    [
+        ((16, 8, 8, 32), (3, 3, 32, 64), ((1, 1), (1, 1))),
+        ((16, 8, 8, 64), (5, 5, 64, 64), ((2, 2), (2, 2))),
+        ((16, 8, 8, 64), (3, 3, 64, 64), ((3, 1), (1, 1))),
+        ((4, 8, 8, 64), (3, 3, 64, 64), ((1, 1), (1, 1))),
+        ((256, 2, 2, 64), (3, 3, 64, 64), ((1, 1), (1, 1))),
+        ((256, 2, 2, 64), (3, 3, 64, 64), ((0, 0), (0, 0))),
+    ],
+    ids=["few channels", "a larger kernel", "a wide margin", "few tiles", "mostly outside", "no outputs"],
+)
+def test_winograd_is_left_where_it_is_slower_or_wrong(inputs, kernel, padding):
+    assert not winograd.applies(inputs, kernel, padding)
 
 
 @pytest.mark.parametrize("form", ["depthwise", "pointwise", "dense"])
