@@ -59,7 +59,7 @@ def compile_step(
 
 
 def compile_for(backend: str, lowered: Any) -> Any:
-    """Compiles with the options of a backend, or without them where this XLA does not know one of them.
+    """Compiles with the options of a backend, or without those that this XLA does not know.
 
     Args:
         backend: of JAX, such as "cpu".
@@ -68,12 +68,15 @@ def compile_for(backend: str, lowered: Any) -> Any:
     if backend != "cpu":
         return lowered.compile()
     options = CPU_OPTIONS | (WIDE_VECTORS if WIDE_VECTORS_FROM in processor_features() else {})
-    try:
-        return lowered.compile(compiler_options=options)
-    except jax.errors.JaxRuntimeError as error:
-        if not any(option in str(error) for option in options):
-            raise
-        return lowered.compile()
+    while options:
+        try:
+            return lowered.compile(compiler_options=options)
+        except jax.errors.JaxRuntimeError as error:
+            known = {option: value for option, value in options.items() if option not in str(error)}
+            if known == options:
+                raise
+            options = known
+    return lowered.compile()
 
 
 def processor_features(file: str = "/proc/cpuinfo") -> set[str]:

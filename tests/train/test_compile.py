@@ -23,6 +23,21 @@ def test_an_option_that_this_xla_does_not_know_is_left_out(monkeypatch):
     assert compile_for("cpu", lowered())(jnp.ones(3)).tolist() == [2.0] * 3
 
 
+def test_an_unknown_option_takes_no_known_one_with_it(monkeypatch):
+    options = {"xla_cpu_option_of_another_time": 1, **compiling.CPU_OPTIONS}
+    monkeypatch.setattr(compiling, "CPU_OPTIONS", options)
+    monkeypatch.setattr(compiling, "processor_features", set)
+    tried = []
+
+    class Recorded:
+        def compile(self, compiler_options=None):
+            tried.append(dict(compiler_options or {}))
+            return lowered().compile(compiler_options=compiler_options)
+
+    compile_for("cpu", Recorded())
+    assert [sorted(given) for given in tried] == [sorted(options), ["xla_cpu_experimental_ynn_fusion_type"]]
+
+
 def test_this_xla_knows_every_option_of_the_cpu():
     options = compiling.CPU_OPTIONS | compiling.WIDE_VECTORS
     assert lowered().compile(compiler_options=options)(jnp.ones(3)).tolist() == [2.0] * 3
