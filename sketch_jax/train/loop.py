@@ -14,6 +14,12 @@ from sketch_jax.train.state import TrainState
 
 SELECTION_METRIC = "accuracy"
 
+REMEDY = (
+    "try a lower --optimizer.learning-rate, a longer --schedule.warmup-epochs, --optimizer.clip-norm 1, or "
+    "--model.precision float32, with another --name or --output-dir; checkpoints of earlier steps are kept"
+)
+"""Against numbers that are not finite."""
+
 
 Save = Callable[[int, TrainState, float | None], None]
 """Keeps the state of a step on disk, with its held-out metric or None."""
@@ -105,10 +111,7 @@ def mean_metrics(pending: list[tuple[int, Any]]) -> dict[str, float]:
         if not math.isfinite(metrics["loss"]) or not math.isfinite(metrics["gradient_norm"]):
             raise InputError(
                 f"step {step}: the loss is {metrics['loss']:g} and the gradient norm is "
-                f"{metrics['gradient_norm']:g}, but both must be finite; try a lower "
-                "--optimizer.learning-rate, a longer "
-                "--schedule.warmup-epochs, --optimizer.clip-norm 1, or --model.precision float32, "
-                "with another --name or --output-dir; checkpoints of earlier steps are kept"
+                f"{metrics['gradient_norm']:g}, but both must be finite; {REMEDY}"
             )
     means = {f"train/{name}": float(np.mean([metrics[name] for metrics in fetched])) for name in fetched[0]}
     means["train/learning_rate"] = float(fetched[-1]["learning_rate"])
@@ -178,5 +181,9 @@ def _evaluate_at_epoch_end(step: int, state: TrainState, plan: Plan, calls: Call
         return {}
     measured = calls.evaluate(state)
     if measured:
+        if not math.isfinite(measured["loss"]):
+            raise InputError(
+                f"step {step}: the held-out loss is {measured['loss']:g}, but it must be finite; {REMEDY}"
+            )
         calls.write(step, {f"val/{name}": value for name, value in measured.items()})
     return measured
