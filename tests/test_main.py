@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def test_a_run_says_what_it_will_do_before_it_starts_and_what_it_made_at_its_end
         "test_efficientnet at 32 px:",
         "newly made",
         "2 epochs × 4 steps of 8 images = 8 steps",
-        "1e-06 at first, 0.003 after 1 epochs, 0 at the end",
+        "1e-06 at first, 0.003 after 1 epoch, 0 at the end",
         "before training: held-out accuracy",
         "epoch 2/2",
         "images/s",
@@ -95,15 +96,17 @@ def test_metrics_lines_have_the_losses_and_the_rate_of_their_step(finished):
     assert rates[6] == pytest.approx(1.5e-3 * (1 + 2**-0.5))  # schedule(5): a quarter down the cosine
 
 
-def test_a_finished_run_started_again_takes_no_step_and_gives_the_same_predictions(finished):
-    directory, _ = finished
-    before = load_predictions(directory / "predictions" / "test.npz").logits
+def test_a_finished_run_started_again_takes_no_step_and_gives_the_same_predictions(finished, tmp_path):
+    directory = shutil.copytree(finished[0], tmp_path / "copy")
+    before, facts = load_predictions(directory / "predictions" / "test.npz").logits, card(directory)
     lines = metrics(directory)
     again = tiny(directory)
     assert again.returncode == 0, again.stderr
     assert "going on from the checkpoint of step 8" in again.stdout
     np.testing.assert_array_equal(before, load_predictions(directory / "predictions" / "test.npz").logits)
     assert metrics(directory) == lines
+    kept = ("steps_taken", "images_per_second", "data_wait_share", "compile_seconds")
+    assert {name: card(directory)[name] for name in kept} == {name: facts[name] for name in kept}
 
 
 @pytest.mark.smoke
@@ -238,6 +241,18 @@ def test_a_run_in_the_directory_of_another_configuration_is_refused_and_nothing_
     assert before == after
 
 
+def test_a_run_does_not_go_on_with_other_data(finished, tmp_path):
+    directory = shutil.copytree(finished[0], tmp_path / "copy")
+    facts = card(directory)
+    now, facts["data"]["fingerprint"] = facts["data"]["fingerprint"], "0123456789abcdef"
+    (directory / "run.json").write_text(json.dumps(facts))
+    done = tiny(directory)
+    assert done.returncode == 2
+    assert f"begun with other data (fingerprint 0123456789abcdef, now {now})" in done.stderr
+    assert "bring the former data back, or use another --name or --output-dir" in done.stderr
+    assert card(directory) == facts
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_with_its_step_and_a_remedy(tmp_path):
     done = tiny(tmp_path / "run", "--optimizer.learning-rate", "1e30", "--schedule.warmup-epochs", "0")
     assert done.returncode == 2
@@ -293,18 +308,25 @@ def test_a_run_killed_at_five_moments_ends_bit_equal_to_the_straight_run(tmp_pat
         np.testing.assert_array_equal(left.logits, right.logits)
 
 
-@pytest.mark.parametrize(("signal_name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
-def test_a_signal_saves_first_and_the_same_command_goes_on(tmp_path, signal_name, code):
+def test_a_signal_saves_first_and_the_same_command_goes_on(tmp_path):
     output = tmp_path / "run"
-    process = start(QUICKSTART, *LONG, "--epochs", "4000", "--output-dir", str(output))
-    wait_for(lambda: line_count(output / "metrics.jsonl") > 3, process)
-    process.send_signal(getattr(signal, signal_name))
-    text, errors = process.communicate(timeout=60)
-    assert process.returncode == code, errors
-    assert "all is saved: the same command goes on" in text
-    assert card(output)["status"] == "interrupted"
-    saved = max(int(path.name) for path in (output / "checkpoints").iterdir() if path.name.isdigit())
-    assert saved == max(line["step"] for line in metrics(output))
+    saved = 0
+    for signal_number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        process = start(QUICKSTART, *LONG, "--epochs", "4000", "--output-dir", str(output))
+        reached = line_count(output / "metrics.jsonl") + 3
+        wait_for(lambda reached=reached: line_count(output / "metrics.jsonl") > reached, process)
+        process.send_signal(signal_number)
+        text, errors = process.communicate(timeout=60)
+        assert process.returncode == code, errors
+        assert "asked to stop: saving after the next step" in errors
+        assert "all is saved: the same command goes on" in text
+        assert ("going on from the checkpoint of step" in text) == (saved > 0)
+        assert saved == 0 or f"going on from the checkpoint of step {saved:,}" in text
+        assert card(output)["status"] == "interrupted"
+        saved = max(int(path.name) for path in (output / "checkpoints").iterdir() if path.name.isdigit())
+        assert saved == max(line["step"] for line in metrics(output))
+    steps = [line["step"] for line in metrics(output) if "train/loss" in line]
+    assert steps == sorted(set(steps))
 
 
 def test_eight_devices_give_the_same_parameters_as_one(tmp_path):

@@ -12,6 +12,12 @@ from sketch_jax.train.environment import environment_facts, peak_memory_bytes
 from sketch_jax.train.run_directory import read_run_card, write_run_card
 from sketch_jax.trees import count_elements
 
+SPEED_FACTS = (
+    *("steps", "steps_taken", "compile_seconds", "step_flops", "step_peak_bytes"),
+    *("images_per_second", "data_wait_share", "mfu"),
+)
+"""Written when a start ends; a start that takes no step leaves those of the last one that did."""
+
 
 @dataclasses.dataclass(kw_only=True)
 class Card:
@@ -27,9 +33,10 @@ class Card:
     def open(self) -> None:
         """Writes what is known before training."""
         setting = self.setting
-        self.earlier_seconds = read_run_card(setting.directory).get("wall_seconds") or 0.0
+        earlier = read_run_card(setting.directory)
+        self.earlier_seconds = earlier.get("wall_seconds") or 0.0
         parameters = count_elements(setting.start.params)
-        self.facts = {
+        self.facts = {name: earlier[name] for name in SPEED_FACTS if name in earlier} | {
             "name": setting.config.name,
             "seed": setting.config.seed,
             **environment_facts(),
@@ -62,17 +69,19 @@ class Card:
 
 
 def speed_facts(setting: Setting, trained: Trained) -> Mapping[str, Any]:
-    """Figures of the loop of this start; None where it took no step."""
+    """Figures of the loop of this start; nothing where it took no step."""
     outcome, programs = trained.outcome, trained.programs
     seconds, steps = outcome.training_seconds, outcome.steps_taken
+    if not steps:
+        return {}
     return {
         "steps": setting.plan.steps,
         "steps_taken": steps,
         "compile_seconds": {"train": programs.train.seconds, "predict": programs.predict.seconds},
         "step_flops": programs.train.flops,
         "step_peak_bytes": programs.train.peak_bytes,
-        "images_per_second": steps * setting.plan.batch_size / seconds if steps else None,
-        "data_wait_share": trained.waited_seconds / seconds if steps else None,
+        "images_per_second": steps * setting.plan.batch_size / seconds,
+        "data_wait_share": trained.waited_seconds / seconds,
         "mfu": model_flops_utilisation(setting, trained),
     }
 
@@ -82,6 +91,6 @@ def model_flops_utilisation(setting: Setting, trained: Trained) -> float | None:
     kind = setting.mesh.devices.flat[0].device_kind
     peak = device_peak_flops(kind, setting.start.compute_dtype.name)
     flops, steps = trained.programs.train.flops, trained.outcome.steps_taken
-    if peak is None or not flops or not steps:
+    if peak is None or not flops:
         return None
     return flops * steps / trained.outcome.training_seconds / peak

@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from sketch_jax.config import Config, config_to_json
+from sketch_jax.errors import InputError
 from sketch_jax.inference.submission import write_submission
 from sketch_jax.metrics import summarise
 from sketch_jax.predictions import Predictions, save_predictions
@@ -21,7 +22,7 @@ from sketch_jax.run.training import Trained, train
 from sketch_jax.serialization import to_json
 from sketch_jax.train.checkpoints import Checkpoints
 from sketch_jax.train.host_memory import keep_freed_memory
-from sketch_jax.train.run_directory import open_run
+from sketch_jax.train.run_directory import open_run, read_run_card
 from sketch_jax.train.signals import StopRequest, catch_stop_signals
 
 FREE_FIELDS = (
@@ -29,6 +30,8 @@ FREE_FIELDS = (
     *("loading.workers", "loading.cache", "loading.cache_limit_gigabytes", "loading.prefetch_batches"),
 )
 """Fields that may change from start to start: no parameter and no prediction depends on them."""
+
+STOP_NOTICE = "asked to stop: saving after the next step; Ctrl-C now ends at once, without saving"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,16 +59,32 @@ def run(config: Config, console: Console | None = None) -> Result:
     keep_freed_memory()
     setting = prepare(config, console or Console(highlight=False, soft_wrap=True))
     with open_run(setting.directory, config_to_json(config), free_fields=FREE_FIELDS):
+        refuse_other_data(setting)
         keep_split(setting.directory, setting.data)
         setting.console.print("\n".join(opening_lines(setting)), markup=False)
         card = Card(setting=setting, began=began)
         card.open()
         try:
-            with catch_stop_signals() as stop:
+            with catch_stop_signals(STOP_NOTICE) as stop:
                 return _train_and_predict(setting, card, stop)
         except BaseException as error:
             card.write("failed", error=f"{type(error).__name__}: {error}")
             raise
+
+
+def refuse_other_data(setting: Setting) -> None:
+    """Checks that a run goes on with the data it was begun with.
+
+    Raises:
+        InputError: ids, labels, groups, classes or file sizes are others.
+    """
+    begun_with = read_run_card(setting.directory).get("data", {}).get("fingerprint", setting.data.fingerprint)
+    if begun_with != setting.data.fingerprint:
+        raise InputError(
+            f"{setting.directory}: this run was begun with other data (fingerprint {begun_with}, now "
+            f"{setting.data.fingerprint}): ids, labels, groups, classes or file sizes changed; bring the "
+            "former data back, or use another --name or --output-dir"
+        )
 
 
 def _train_and_predict(setting: Setting, card: Card, stop: StopRequest) -> Result:

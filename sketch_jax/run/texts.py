@@ -35,12 +35,12 @@ def opening_lines(setting: Setting) -> Sequence[str]:
             f"{devices.size} × {devices.flat[0].device_kind}, computing in {start.compute_dtype.name}"
         ],
         "training": [
-            f"{config.epochs} epochs × {plan.steps_per_epoch} steps of {plan.batch_size} images "
-            f"= {plan.steps:,} steps"
+            f"{counted(config.epochs, 'epoch')} × {counted(plan.steps_per_epoch, 'step')} of "
+            f"{counted(plan.batch_size, 'image')} = {counted(plan.steps, 'step')}"
         ],
         "rate": [
             f"{first_rate:.3g} at first, {config.optimizer.learning_rate:.3g} after "
-            f"{config.schedule.warmup_epochs:g} epochs, {last_rate:.3g} at the end"
+            f"{counted(config.schedule.warmup_epochs, 'epoch')}, {last_rate:.3g} at the end"
         ],
     }
     return [
@@ -48,6 +48,16 @@ def opening_lines(setting: Setting) -> Sequence[str]:
         for name, lines in paragraphs.items()
         for index, line in enumerate(lines)
     ]
+
+
+def counted(number: float, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "step"), counted(1200, "step"), counted(0.5, "epoch")
+    ('1 step', '1,200 steps', '0.5 epochs')
+    """
+    shown = f"{number:,}" if number == int(number) else f"{number:g}"
+    return f"{shown.removesuffix('.0')} {noun}{'' if number == 1 else 's'}"
 
 
 def data_text(setting: Setting) -> str:

@@ -99,16 +99,19 @@ def report_before_training(measured: Mapping[str, float], tracker: Tracker, cons
 
 
 def compile_and_decode(setting: Setting, state: TrainState) -> tuple[Programs, ImageCache | None]:
-    """Compiles the programs while the images are decoded."""
+    """Compiles the programs while the images are decoded; images that fail do not wait for the compiler."""
     data = setting.data
     rows = np.concatenate([data.train_rows, data.validation_rows])
-    with ThreadPoolExecutor(1) as background:
+    background = ThreadPoolExecutor(1)
+    try:
         compiling = background.submit(compile_programs, setting, state)
         cache = decode_to_memory(
             data.dataset.train, rows, setting.start.preprocessing, setting.config.loading, setting.console
         )
         with setting.console.status("compiling the training step"):
             return compiling.result(), cache
+    finally:
+        background.shutdown(wait=False)
 
 
 def run_loop(

@@ -1,6 +1,7 @@
 """Signals that ask a run to stop, as a value that the loop looks at."""
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -16,14 +17,19 @@ class StopRequest:
 
 
 @contextlib.contextmanager
-def catch_stop_signals() -> Iterator[StopRequest]:
+def catch_stop_signals(notice: str = "") -> Iterator[StopRequest]:
     """Turns the first SIGTERM or SIGINT into a request; a SIGINT after that kills at once.
 
     Outside the main thread, where Python allows no handlers, nothing is caught.
+
+    Args:
+        notice: written to standard error at the first signal, as some time may pass until it is heard.
     """
     stop = StopRequest()
 
     def request(number: int, frame: object) -> None:
+        if stop.requested is None and notice:
+            os.write(2, f"\n{notice}\n".encode())  # print() may have been interrupted itself
         stop.requested = stop.requested or number
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -17,7 +17,7 @@ LOOP = """
 import time
 from sketch_jax.train.signals import catch_stop_signals
 
-with catch_stop_signals() as stop:
+with catch_stop_signals("heard: saving first") as stop:
     print("ready", flush=True)
     while stop.requested is None:
         time.sleep(0.01)
@@ -51,7 +51,7 @@ def test_the_first_signal_is_a_request_and_ctrl_c_after_it_kills(first):
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (-signal.SIGINT, "")
+    assert (process.returncode, errors) == (-signal.SIGINT, "\nheard: saving first\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
