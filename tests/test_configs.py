@@ -75,7 +75,7 @@ def test_a_configuration_traces_at_full_size(path):
         return jax.tree.leaves(state), jax.tree.leaves(updated), metrics
 
     state, updated, metrics = jax.eval_shape(begin_and_step, jax.random.key(0), images, labels, mask)
-    assert len(state) > 100
+    assert len(state) > 80
     assert [(leaf.shape, leaf.dtype) for leaf in updated] == [(leaf.shape, leaf.dtype) for leaf in state]
     assert {metric.shape for metric in metrics.values()} == {()}
     assert metrics["loss"].dtype == jnp.float32

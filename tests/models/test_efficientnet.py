@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from jax import numpy as jnp
+from samples import sampled
 from timm_parity import (
     assert_forward_parity,
     assert_parity,
@@ -149,8 +150,7 @@ def timm_blocks(reference):
     ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", efficientnet.ARCHITECTURES)
+@pytest.mark.parametrize("name", sampled(efficientnet.ARCHITECTURES, 12))
 def test_every_architecture_has_the_tree_widths_and_rates_of_timms(name):
     reference = on_meta(name, drop_path_rate=0.2).eval()
     model = create(name, 97, classes=1000)

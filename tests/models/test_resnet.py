@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from jax import numpy as jnp
+from samples import sampled
 from timm_parity import (
     assert_forward_parity,
     assert_new_parameters_are_distributed_as_timms,
@@ -93,8 +94,7 @@ def test_parameters_are_named_and_shaped_as_in_timm(name):
     assert our_tree(create(name, 64, classes=1000)) == torch_tree(on_meta(name))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", resnet.ARCHITECTURES)
+@pytest.mark.parametrize("name", sampled(resnet.ARCHITECTURES, 12))
 def test_every_architecture_has_the_tree_widths_and_rates_of_timms(name):
     reference = on_meta(name, drop_path_rate=0.2).eval()
     model = create(name, 96, classes=1000)
