@@ -114,7 +114,7 @@ def prepare_jax(case: Case) -> Side:
             return compiled.call(params, batch_statistics, batch.images)
 
     facts = jax_facts(compiled, jnp.dtype(dtype).name)
-    if case.remat:
+    if case.remat and case.mode == "train":
         facts["step_flops"] = None  # those that are computed again are not the model's
     return Side(functools.partial(run_paced, once, case.steps), facts)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from command import QUICKSTART, TINY, card, environment, final_state, finish, metrics, start, tiny
+from command import QUICKSTART, ROOT, TINY, card, environment, final_state, finish, metrics, start, tiny
 from PIL import Image
 
 from sketch_jax.config import Config, config_from_json, config_to_json, read_config
@@ -241,16 +241,29 @@ def test_a_run_in_the_directory_of_another_configuration_is_refused_and_nothing_
     assert before == after
 
 
-def test_a_run_does_not_go_on_with_other_data(finished, tmp_path):
-    directory = shutil.copytree(finished[0], tmp_path / "copy")
-    facts = card(directory)
-    now, facts["data"]["fingerprint"] = facts["data"]["fingerprint"], "0123456789abcdef"
-    (directory / "run.json").write_text(json.dumps(facts))
-    done = tiny(directory)
+def test_a_run_does_not_go_on_with_other_data(tmp_path):
+    for name in ("cat", "dog"):
+        images_in(tmp_path / "images" / name, 10)
+    source = ["--source.root", str(tmp_path / "images"), "--loading.workers", "0", "--batch-size", "8"]
+    size = ["--model.name", "test_efficientnet", "--model.pretrained", "None", "--image-size", "32"]
+    run = [str(ROOT / "configs" / "folder.py"), *source, *size, "--epochs", "1"]
+    run += ["--schedule.warmup-epochs", "0", "--output-dir", str(tmp_path / "run")]
+    done = finish(*run)
+    assert done.returncode == 0, done.stderr
+    before = contents(tmp_path / "run")
+    images_in(tmp_path / "other", 1, size=50)
+    shutil.copy(tmp_path / "other" / "0.png", tmp_path / "images" / "dog" / "3.png")
+    done = finish(*run)
     assert done.returncode == 2
-    assert f"begun with other data (fingerprint 0123456789abcdef, now {now})" in done.stderr
-    assert "bring the former data back, or use another --name or --output-dir" in done.stderr
-    assert card(directory) == facts
+    assert "the checkpoints there were made with other values; stored → given" in done.stderr
+    assert re.search(r'data_fingerprint: "[0-9a-f]{16}" → "[0-9a-f]{16}"', done.stderr)
+    assert "write to another directory, or remove this one to start over" in done.stderr
+    assert contents(tmp_path / "run") == before
+
+
+def contents(directory: Path) -> dict[Path, bytes]:
+    files = (path for path in directory.rglob("*") if path.is_file() and path.name != ".lock")
+    return {path: path.read_bytes() for path in files}
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_its_step_and_a_remedy(tmp_path):
@@ -318,7 +331,7 @@ def test_a_signal_saves_first_and_the_same_command_goes_on(tmp_path):
         process.send_signal(signal_number)
         text, errors = process.communicate(timeout=60)
         assert process.returncode == code, errors
-        assert "asked to stop: saving after the next step" in errors
+        assert "asked to stop: training saves after its next step" in errors
         assert "all is saved: the same command goes on" in text
         assert ("going on from the checkpoint of step" in text) == (saved > 0)
         assert saved == 0 or f"going on from the checkpoint of step {saved:,}" in text

@@ -1,9 +1,9 @@
 """Convolution of channels-last images, with a formulation per backend.
 
-XLA's own convolution is right for accelerators. On the CPU it is right for dense kernels, slow for others: a
-depthwise one takes fifty times as long as it must, and its weight gradient more. So the CPU gets
+XLA's own convolution is right for accelerators. On the CPU it is right for most dense kernels, slow for
+others: a depthwise one takes fifty times as long as it must, and its weight gradient more. So the CPU gets
 
-- dense 3x3 of stride 1 with many channels: Winograd's filtering (see `winograd`);
+- dense 3x3 of stride 1 with many channels: Winograd's filtering (see `winograd`), on one device;
 - 1x1: one matrix product; the kernel's gradient has the narrower factor first, or XLA transposes the wider;
 - depthwise: shifted multiply-adds; the gradient of the inputs likewise, one sum per phase of the stride;
   the gradient of the kernel as products added over a block of rows, elementwise, then one plain sum.
@@ -173,9 +173,14 @@ def is_depthwise(geometry: Geometry, inputs: Features, kernel: Kernel) -> bool:
 
 
 def is_winograd(geometry: Geometry, inputs: Features, kernel: Kernel) -> bool:
-    """Whether Winograd's filtering is possible and the fastest."""
+    """Whether Winograd's filtering is possible and the fastest.
+
+    It is not for several devices: its tiles are merged with the batch, which they would have to gather.
+    """
     plain = geometry.strides == geometry.dilation == (1, 1) and geometry.groups == 1
-    return plain and winograd.applies(inputs.shape, kernel.shape, geometry.padding)
+    return (
+        plain and jax.device_count() == 1 and winograd.applies(inputs.shape, kernel.shape, geometry.padding)
+    )
 
 
 def winograd_gradients(

@@ -12,7 +12,7 @@ References:
     Barabasz et al., Error Analysis and Improving the Accuracy of Winograd Convolution, arXiv:1803.10986.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jax import lax
@@ -90,36 +90,37 @@ def tile_counts(sizes: tuple[int, int]) -> tuple[int, int]:
 
 def convolve(inputs: Images, kernel: Kernel, padding: Padding) -> Outputs:
     """A 3x3 convolution of stride 1, in float32; margins of 0 to 2 cells."""
-    sizes = outputs_size(inputs.shape, padding)
-    transformed = transform_kernel(kernel, KERNEL_TRANSFORM)
-
-    def filtered(images: Images) -> Outputs:
-        tiles = transform_tiles(images, INPUT_TRANSFORM, padding, sizes)
-        return join_tiles(jnp.einsum("ptc,pco->pto", tiles, transformed), images.shape[0], sizes)
-
-    return by_parts(filtered, inputs, sizes, max(kernel.shape[2:]))
+    return filter_tiles(inputs, transform_kernel(kernel, KERNEL_TRANSFORM), padding, "ptc,pco->pto")
 
 
 def inputs_gradient(cotangent: Outputs, kernel: Kernel, padding: Padding) -> Images:
     """The gradient of `convolve` for its inputs: a convolution with the kernel turned by half a circle."""
     (top, bottom), (left, right) = padding
     margins = (TAPS - 1 - top, TAPS - 1 - bottom), (TAPS - 1 - left, TAPS - 1 - right)
-    sizes = outputs_size(cotangent.shape, margins)
     turned = transform_kernel(kernel, KERNEL_TRANSFORM[:, ::-1])
-
-    def filtered(images: Images) -> Outputs:
-        tiles = transform_tiles(images, INPUT_TRANSFORM, margins, sizes)
-        return join_tiles(jnp.einsum("pto,pco->ptc", tiles, turned), images.shape[0], sizes)
-
-    return by_parts(filtered, cotangent, sizes, max(kernel.shape[2:]))
+    return filter_tiles(cotangent, turned, margins, "pto,pco->ptc")
 
 
-def by_parts(
-    filtered: Callable[[Images], Outputs], images: Images, sizes: tuple[int, int], channels: int
+def filter_tiles(
+    images: Images, transformed: Float[Array, "36 left right"], padding: Padding, product: str
 ) -> Outputs:
-    """Filters so many images at a time as CELLS_AT_ONCE allows, if they are more."""
+    """Transforms tiles, multiplies them, transforms them back; a few images at a time where they are many.
+
+    Args:
+        images: what is filtered.
+        transformed: the kernel at all pairs of points.
+        padding: zeros around the images.
+        product: of tiles and kernel, as `einsum` takes it.
+    """
+    sizes = outputs_size(images.shape, padding)
+
+    def filtered(part: Images) -> Outputs:
+        tiles = transform_tiles(part, INPUT_TRANSFORM, padding, sizes)
+        return join_tiles(jnp.einsum(product, tiles, transformed), part.shape[0], sizes)
+
     down, across = tile_counts(sizes)
-    parts = equal_parts(images.shape[0], max(1, CELLS_AT_ONCE // (SIDE * SIDE * down * across * channels)))
+    cells_of_an_image = SIDE * SIDE * down * across * max(transformed.shape[1:])
+    parts = equal_parts(images.shape[0], max(1, CELLS_AT_ONCE // cells_of_an_image))
     if parts == 1:
         return filtered(images)
     outputs = lax.map(filtered, images.reshape(parts, -1, *images.shape[1:]))
@@ -147,10 +148,10 @@ def kernel_gradient(inputs: Images, cotangent: Outputs, padding: Padding) -> Ker
 
 
 def equal_parts(count: int, most: int) -> int:
-    """The fewest equal parts of at most so many each; up to twice as many parts as needed, else one.
+    """The fewest equal parts of at most so many each, if no more than twice as many as needed; else one part.
 
-    >>> [equal_parts(count, 1024) for count in (256, 3136, 1031)]
-    [1, 4, 1]
+    >>> [equal_parts(count, 16) for count in (16, 64, 48, 60, 31)]
+    [1, 4, 3, 4, 1]
     """
     wanted = -(-count // most)
     return next((parts for parts in range(wanted, 2 * wanted + 1) if count % parts == 0), 1)

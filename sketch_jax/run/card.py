@@ -16,7 +16,7 @@ SPEED_FACTS = (
     *("steps", "steps_taken", "compile_seconds", "step_flops", "step_peak_bytes"),
     *("images_per_second", "data_wait_share", "mfu"),
 )
-"""Written when a start ends; a start that takes no step leaves those of the last one that did."""
+"""Written when a start ends."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -29,6 +29,8 @@ class Card:
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     earlier_seconds: float = 0.0
     """Wall time of earlier starts of the same run."""
+    earlier_speed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Figures of the last start that ended: those of a run that is started again after its end."""
 
     def open(self) -> None:
         """Writes what is known before training."""
@@ -36,7 +38,8 @@ class Card:
         earlier = read_run_card(setting.directory)
         self.earlier_seconds = earlier.get("wall_seconds") or 0.0
         parameters = count_elements(setting.start.params)
-        self.facts = {name: earlier[name] for name in SPEED_FACTS if name in earlier} | {
+        self.earlier_speed = {name: earlier[name] for name in SPEED_FACTS if name in earlier}
+        self.facts = {
             "name": setting.config.name,
             "seed": setting.config.seed,
             **environment_facts(),
@@ -87,10 +90,13 @@ def speed_facts(setting: Setting, trained: Trained) -> Mapping[str, Any]:
 
 
 def model_flops_utilisation(setting: Setting, trained: Trained) -> float | None:
-    """Share of the devices' peak that the steps used; None where the peak or the count is not known."""
+    """Share of the devices' peak that the steps used.
+
+    None where the peak or the count is not known, and under remat, which computes more than the model's.
+    """
     kind = setting.mesh.devices.flat[0].device_kind
     peak = device_peak_flops(kind, setting.start.compute_dtype.name)
     flops, steps = trained.programs.train.flops, trained.outcome.steps_taken
-    if peak is None or not flops:
+    if peak is None or not flops or setting.config.model.remat:
         return None
     return flops * steps / trained.outcome.training_seconds / peak

@@ -10,19 +10,18 @@ import numpy as np
 from rich.console import Console
 
 from sketch_jax.config import Config, config_to_json
-from sketch_jax.errors import InputError
 from sketch_jax.inference.submission import write_submission
 from sketch_jax.metrics import summarise
 from sketch_jax.predictions import Predictions, save_predictions
 from sketch_jax.run.card import Card, speed_facts
 from sketch_jax.run.data import keep_split
 from sketch_jax.run.setting import Setting, prepare
-from sketch_jax.run.texts import closing_lines, opening_lines
+from sketch_jax.run.texts import closing_lines, counted, opening_lines
 from sketch_jax.run.training import Trained, train
 from sketch_jax.serialization import to_json
 from sketch_jax.train.checkpoints import Checkpoints
 from sketch_jax.train.host_memory import keep_freed_memory
-from sketch_jax.train.run_directory import open_run, read_run_card
+from sketch_jax.train.run_directory import open_run
 from sketch_jax.train.signals import StopRequest, catch_stop_signals
 
 FREE_FIELDS = (
@@ -31,7 +30,10 @@ FREE_FIELDS = (
 )
 """Fields that may change from start to start: no parameter and no prediction depends on them."""
 
-STOP_NOTICE = "asked to stop: saving after the next step; Ctrl-C now ends at once, without saving"
+STOP_NOTICE = (
+    "asked to stop: training saves after its next step, predictions are finished first; "
+    "Ctrl-C now ends at once, without saving"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,52 +60,36 @@ def run(config: Config, console: Console | None = None) -> Result:
     began = time.perf_counter()
     keep_freed_memory()
     setting = prepare(config, console or Console(highlight=False, soft_wrap=True))
-    with open_run(setting.directory, config_to_json(config), free_fields=FREE_FIELDS):
-        refuse_other_data(setting)
+    with (
+        open_run(setting.directory, config_to_json(config), free_fields=FREE_FIELDS),
+        Checkpoints(
+            setting.directory / "checkpoints",
+            report=lambda text: setting.console.print(text, markup=False),
+            keep_last=config.checkpointing.keep_last,
+            record=model_record(setting),
+        ) as checkpoints,
+    ):
         keep_split(setting.directory, setting.data)
         setting.console.print("\n".join(opening_lines(setting)), markup=False)
         card = Card(setting=setting, began=began)
         card.open()
         try:
             with catch_stop_signals(STOP_NOTICE) as stop:
-                return _train_and_predict(setting, card, stop)
+                return _train_and_predict(setting, card, stop, checkpoints)
         except BaseException as error:
             card.write("failed", error=f"{type(error).__name__}: {error}")
             raise
 
 
-def refuse_other_data(setting: Setting) -> None:
-    """Checks that a run goes on with the data it was begun with.
-
-    Raises:
-        InputError: ids, labels, groups, classes or file sizes are others.
-    """
-    begun_with = read_run_card(setting.directory).get("data", {}).get("fingerprint", setting.data.fingerprint)
-    if begun_with != setting.data.fingerprint:
-        raise InputError(
-            f"{setting.directory}: this run was begun with other data (fingerprint {begun_with}, now "
-            f"{setting.data.fingerprint}): ids, labels, groups, classes or file sizes changed; bring the "
-            "former data back, or use another --name or --output-dir"
-        )
-
-
-def _train_and_predict(setting: Setting, card: Card, stop: StopRequest) -> Result:
-    with Checkpoints(
-        setting.directory / "checkpoints",
-        report=lambda text: setting.console.print(text, markup=False),
-        keep_last=setting.config.checkpointing.keep_last,
-        record=model_record(setting),
-    ) as checkpoints:
-        trained = train(
-            setting, checkpoints, lambda: stop.requested is not None, lambda: card.write("running")
-        )
-        if stop.requested is not None and trained.outcome.interrupted:
-            return _leave(setting, card, trained, stop.requested)
-        return _predict(setting, card, trained, checkpoints)
+def _train_and_predict(setting: Setting, card: Card, stop: StopRequest, checkpoints: Checkpoints) -> Result:
+    trained = train(setting, checkpoints, lambda: stop.requested is not None, lambda: card.write("running"))
+    if stop.requested is not None and trained.outcome.interrupted:
+        return _leave(setting, card, trained, stop.requested)
+    return _predict(setting, card, trained, checkpoints)
 
 
 def model_record(setting: Setting) -> Mapping[str, Any]:
-    """What a checkpoint needs beside its arrays to be used alone."""
+    """What a checkpoint needs beside its arrays to be used alone, and what it must not go on without."""
     start = setting.start
     return {
         "model": {
@@ -115,15 +101,16 @@ def model_record(setting: Setting) -> Mapping[str, Any]:
         "class_names": list(setting.data.dataset.train.class_names),
         "preprocessing": to_json(start.preprocessing),
         "start": start.fingerprint,
+        "data_fingerprint": setting.data.fingerprint,
     }
 
 
 def _leave(setting: Setting, card: Card, trained: Trained, signal_number: int) -> Result:
     """The end of a run that was asked to stop: everything is saved already."""
     card.write("interrupted", **speed_facts(setting, trained))
-    step = trained.outcome.steps_taken
+    steps = counted(trained.outcome.steps_taken, "step")
     setting.console.print(
-        f"stopped by signal {signal_number} after {step:,} steps of this start; all is saved: "
+        f"stopped by signal {signal_number} after {steps} of this start; all is saved: "
         "the same command goes on",
         markup=False,
     )
@@ -154,7 +141,7 @@ def _predict(setting: Setting, card: Card, trained: Trained, checkpoints: Checkp
     files.append((checkpoints.directory, f"steps {', '.join(map(str, checkpoints.steps()))}"))
     card.write(
         "finished",
-        **speed_facts(setting, trained),
+        **(speed_facts(setting, trained) or card.earlier_speed),
         best={"step": best.step, "val/accuracy": best.metric},
         final_metrics=metrics,
     )

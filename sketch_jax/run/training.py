@@ -57,7 +57,8 @@ def train(
         saved: called after each save.
 
     Raises:
-        InputError: the loss is not finite, images cannot be read, or the disk is full.
+        InputError: a loss, held-out too, or a gradient norm is not finite, images cannot be read, or the disk
+            is full.
     """
     state = initial_state(setting)
     restored = checkpoints.restore_latest(state)
@@ -99,7 +100,10 @@ def report_before_training(measured: Mapping[str, float], tracker: Tracker, cons
 
 
 def compile_and_decode(setting: Setting, state: TrainState) -> tuple[Programs, ImageCache | None]:
-    """Compiles the programs while the images are decoded; images that fail do not wait for the compiler."""
+    """Compiles the programs while the images are decoded.
+
+    What is wrong with images is said at once, though the process ends with the compiler.
+    """
     data = setting.data
     rows = np.concatenate([data.train_rows, data.validation_rows])
     background = ThreadPoolExecutor(1)

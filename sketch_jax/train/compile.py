@@ -17,7 +17,8 @@ class Compiled:
     seconds: float
     """Wall time of tracing and compiling."""
     flops: float | None
-    """Floating-point operations of one call on one device, as the compiler counts them; None: not told."""
+    """Floating-point operations of one call on one device, as the compiler counts them after choosing its
+    forms (a loop's turns once, Winograd's products instead of the plain ones); None: not told."""
     peak_bytes: int | None
     """Bytes of arguments, results and temporary buffers on one device; None: not told."""
 

@@ -137,7 +137,7 @@ def fit(
         calls: evaluation, saving and reporting.
 
     Raises:
-        InputError: the loss is not finite.
+        InputError: a loss, held-out too, or a gradient norm is not finite.
     """
     first_step = step = int(jax.device_get(state.step))
     pending: list[tuple[int, Any]] = []

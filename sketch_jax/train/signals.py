@@ -28,10 +28,11 @@ def catch_stop_signals(notice: str = "") -> Iterator[StopRequest]:
     stop = StopRequest()
 
     def request(number: int, frame: object) -> None:
-        if stop.requested is None and notice:
-            os.write(2, f"\n{notice}\n".encode())  # print() may have been interrupted itself
-        stop.requested = stop.requested or number
+        first, stop.requested = stop.requested is None, stop.requested or number
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if first and notice:
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                os.write(2, f"\n{notice}\n".encode())  # print() may have been interrupted itself
 
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -23,14 +23,17 @@ RUNS = {
 
 
 def disturb(tree, seed):
-    """Values away from where a new model has them, biases too; variances stay positive."""
+    """Values away from where a new model has them, every leaf; variances stay positive."""
     generator = np.random.default_rng(seed)
 
-    def noisy(leaf):
-        factor, offset = generator.normal(size=(2, *leaf.shape)).astype(np.float32)
-        return leaf * (1 + 0.1 * factor) + (0.1 * abs(offset) if leaf.ndim < 2 else 0)
+    def noisy(path, leaf):
+        noise = generator.normal(size=leaf.shape).astype(np.float32)
+        if path[-1].key == "var":
+            return leaf + abs(noise)
+        scale = 1.4 * (leaf.size / leaf.shape[-1]) ** -0.5 if path[-1].key == "kernel" else 0.1
+        return leaf + scale * noise
 
-    return jax.device_put(jax.tree.map(noisy, jax.device_get(tree)))
+    return jax.device_put(jax.tree_util.tree_map_with_path(noisy, jax.device_get(tree)))
 
 
 def write_run(directory, name, metrics=(0.5, 0.9, 0.7)):
@@ -72,7 +75,7 @@ def test_the_best_checkpoint_answers_in_timm_with_the_same_logits(tmp_path, name
     exported = timm.create_model(f"local-dir:{tmp_path / 'run' / 'timm'}", pretrained=True).eval()
     with torch.no_grad():
         theirs = exported(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
-    assert 0.05 < np.abs(theirs).mean() < 20, "values of another scale prove nothing"
+    assert 0.03 < np.abs(theirs[0] - theirs[1]).mean() < 20, "answers must depend on the images"
     assert np.abs(ours - theirs).max() < 1e-4
     data = timm.data.resolve_model_data_config(exported)
     assert data["input_size"] == [3, model.image_size, model.image_size]

@@ -13,6 +13,7 @@ from sketch_jax.models import winograd
 from sketch_jax.models.convolution import (
     Geometry,
     convolution,
+    convolve_on_cpu,
     convolve_plainly,
     gradients_on_cpu,
     gradients_plainly,
@@ -28,7 +29,7 @@ FORMS = {
 }
 
 
-# The numbers hold at any level; a low one compiles in half the time.
+# One case of each form compiles as runs do; for the others a low level takes half the time.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
@@ -40,10 +41,10 @@ def arrays(form, kernel_size, size, dtype=jnp.float32):
     return jnp.asarray(inputs, dtype), jnp.asarray(kernel, dtype), groups
 
 
-def results(function, inputs, kernel):
+def results(function, inputs, kernel, jit=quick_jit):
     """Outputs and both gradients, for one fixed random cotangent."""
 
-    @quick_jit
+    @jit
     def pulled(inputs, kernel):
         outputs, pull = jax.vjp(function, inputs, kernel)
         cotangent = jax.random.normal(jax.random.key(1), outputs.shape, outputs.dtype)
@@ -60,9 +61,9 @@ def assert_close(actual, expected, tolerance):
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * max(1.0, float(np.abs(other).max())))
 
 
-def assert_matches_plain(inputs, kernel, geometry, tolerance=2e-6):
+def assert_matches_plain(inputs, kernel, geometry, tolerance=2e-6, jit=quick_jit):
     expected = results(functools.partial(convolve_plainly, geometry), inputs, kernel)
-    actual = results(lambda inputs, kernel: convolution(inputs, kernel, *geometry), inputs, kernel)
+    actual = results(lambda inputs, kernel: convolution(inputs, kernel, *geometry), inputs, kernel, jit)
     assert_close(actual, expected, tolerance)
 
 
@@ -72,10 +73,12 @@ def assert_matches_plain(inputs, kernel, geometry, tolerance=2e-6):
 def test_values_and_gradients_are_those_of_xla(form, kernel_size, stride):
     inputs, kernel, groups = arrays(form, kernel_size, (14, 9))
     half = kernel_size // 2
-    assert_matches_plain(
-        inputs, kernel, Geometry((stride, stride), ((half, half), (half, half)), groups, (1, 1))
-    )
+    geometry = Geometry((stride, stride), ((half, half), (half, half)), groups, (1, 1))
+    jit = jax.jit if (kernel_size, stride) == (3, 1) else quick_jit
+    assert_matches_plain(inputs, kernel, geometry, jit=jit)
 
+
+on_one_device = pytest.mark.skipif(jax.device_count() > 1, reason="several devices convolve plainly")
 
 WIDE = [
     # batch, size, channels in and out, padding, images at once
@@ -86,6 +89,7 @@ WIDE = [
 ]
 
 
+@on_one_device
 @pytest.mark.parametrize(("batch", "size", "channels", "padding", "at_once"), WIDE)
 def test_wide_dense_3x3_kernels_are_filtered_by_winograd(
     batch, size, channels, padding, at_once, monkeypatch
@@ -94,14 +98,48 @@ def test_wide_dense_3x3_kernels_are_filtered_by_winograd(
     inputs = jnp.asarray(random.normal(size=(batch, *size, channels[0])), jnp.float32)
     kernel = jnp.asarray(random.normal(size=(3, 3, *channels)) / 24, jnp.float32)
     tiles = math.prod(winograd.tile_counts(winograd.outputs_size(inputs.shape, padding)))
+    monkeypatch.setattr(winograd, "TILES_OF_A_PRODUCT", 48)
     monkeypatch.setattr(winograd, "CELLS_AT_ONCE", at_once * 36 * tiles * max(channels))
     geometry = Geometry((1, 1), padding, 1, (1, 1))
     assert is_winograd(geometry, inputs, kernel)
-    lowered = jax.jit(functools.partial(gradients_on_cpu, geometry)).lower(
-        inputs, kernel, convolve_plainly(geometry, inputs, kernel)
+    outputs = convolve_plainly(geometry, inputs, kernel)
+    for lowered in (
+        jax.jit(functools.partial(convolve_on_cpu, geometry)).lower(inputs, kernel),
+        jax.jit(functools.partial(gradients_on_cpu, geometry)).lower(inputs, kernel, outputs),
+    ):
+        assert "stablehlo.convolution" not in lowered.as_text()
+    assert_matches_plain(inputs, kernel, geometry, tolerance=4e-6, jit=jax.jit)
+
+
+@on_one_device
+def test_winograd_computes_half_precision_in_single_and_can_be_mapped():
+    random = np.random.default_rng(0)
+    inputs = jnp.asarray(random.normal(size=(2, 8, 12, 12, 64)), jnp.bfloat16)
+    kernel = jnp.asarray(random.normal(size=(3, 3, 64, 64)) / 24, jnp.bfloat16)
+    padding = (1, 1), (1, 1)
+    convolved = quick_jit(jax.vmap(lambda images: convolution(images, kernel, (1, 1), padding)))(inputs)
+    wide = convolve_plainly(
+        Geometry((1, 1), padding, 1, (1, 1)),
+        inputs.astype(jnp.float32).reshape(16, 12, 12, 64),
+        kernel.astype(jnp.float32),
     )
-    assert "stablehlo.convolution" not in lowered.as_text()
-    assert_matches_plain(inputs, kernel, geometry, tolerance=4e-6)
+    assert convolved.dtype == jnp.bfloat16
+    actual = np.asarray(convolved.astype(jnp.float32)).reshape(wide.shape)
+    np.testing.assert_allclose(actual, wide, rtol=2**-7, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        Geometry((2, 2), ((1, 1), (1, 1)), 1, (1, 1)),
+        Geometry((1, 1), ((2, 2), (2, 2)), 1, (2, 2)),
+        Geometry((1, 1), ((1, 1), (1, 1)), 2, (1, 1)),
+    ],
+    ids=["strides", "dilation", "groups"],
+)
+def test_winograd_takes_no_strides_dilation_or_groups(geometry):
+    kernel = jnp.zeros((3, 3, 128 // geometry.groups, 128))
+    assert not is_winograd(geometry, jnp.zeros((16, 16, 16, 128)), kernel)
 
 
 def test_the_winograd_transforms_filter_a_tile_exactly():

@@ -54,6 +54,18 @@ def test_the_first_signal_is_a_request_and_ctrl_c_after_it_kills(first):
     assert (process.returncode, errors) == (-signal.SIGINT, "\nheard: saving first\n")
 
 
+def test_a_request_is_heard_although_the_terminal_is_gone():
+    process = start_loop()
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stderr.close()
+    process.send_signal(signal.SIGTERM)
+    assert read_line(process) == f"requested {int(signal.SIGTERM)}"
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_handlers_are_put_back(number):
     before = signal.getsignal(number)
