@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from jax import numpy as jnp
 
 from sketch_jax.errors import InputError, refuse_faults, suggestion
-from sketch_jax.models import efficientnet, resnet, vision_transformer
+from sketch_jax.models import efficientnet, eva, resnet, vision_transformer
 from sketch_jax.models.image_sizes import DEFAULT_IMAGE_SIZE, IMAGE_SIZES
-from sketch_jax.models.model import Model
+from sketch_jax.models.model import Model, Request
 from sketch_jax.serialization import from_json
 
 
@@ -20,12 +20,13 @@ class Family(NamedTuple):
 
     architectures: Mapping[str, Any]
     """Records by timm's names."""
-    create: Callable[..., Model]
-    """Builds the model of a name and a record."""
+    create: Callable[[Any, Request], Model]
+    """Builds the model of a record."""
 
 
 FAMILIES = (
     Family(vision_transformer.ARCHITECTURES, vision_transformer.create),
+    Family(eva.ARCHITECTURES, eva.create),
     Family(resnet.ARCHITECTURES, resnet.create),
     Family(efficientnet.ARCHITECTURES, efficientnet.create),
 )
@@ -65,9 +66,8 @@ def create_model(
     """
     name = bare_name(name)
     family = _find_family(name)
-    return family.create(
-        name,
-        _change(name, family.architectures[name], arguments),
+    request = Request(
+        name=name,
         class_count=class_count,
         image_size=image_size,
         dropout=dropout,
@@ -75,6 +75,7 @@ def create_model(
         dtype=dtype,
         remat=remat,
     )
+    return family.create(_change(name, family.architectures[name], arguments), request)
 
 
 def architecture_names() -> list[str]:
@@ -96,7 +97,7 @@ def default_image_size(name: str) -> int:
     """
     name = bare_name(name)
     record = _find_family(name).architectures[name]
-    if isinstance(record, vision_transformer.VisionTransformer):
+    if isinstance(record, vision_transformer.VisionTransformer | eva.Eva):
         return record.img_size
     return IMAGE_SIZES.get(name, DEFAULT_IMAGE_SIZE)
 

@@ -16,7 +16,7 @@ from sketch_jax.models.efficientnet_plan import Place, plan_stages, stem_channel
 from sketch_jax.models.efficientnet_table import ARCHITECTURES, EfficientNet
 from sketch_jax.models.layers import Dropout, Linear
 from sketch_jax.models.linen import as_model
-from sketch_jax.models.model import Model
+from sketch_jax.models.model import Model, Request
 from sketch_jax.models.pooling import GLOBAL_POOLS, FeatureMap, pooled_width
 
 __all__ = ["ARCHITECTURES", "EfficientNet", "create"]
@@ -79,36 +79,24 @@ class Network(nn.Module):
         return self.head(self.features(images, train), train)
 
 
-def create(
-    name: str,
-    architecture: EfficientNet,
-    *,
-    class_count: int,
-    image_size: int,
-    dropout: float,
-    drop_path: float,
-    dtype: Any,
-    remat: bool,
-) -> Model:
-    """The model of an architecture.
+def create(architecture: EfficientNet, request: Request) -> Model:
+    """The model of an architecture; of n blocks the i-th, from 0, is left out with i / n of drop path.
 
     Args:
-        name: timm's name.
         architecture: its record, with any model arguments of the weights applied.
-        class_count: classes of the head.
-        image_size: pixels; any.
-        dropout: probability before the classifier.
-        drop_path: probability that a residual branch is left out for an image: of n blocks, the i-th from 0
-            has i / n of it.
-        dtype: of the computation; parameters, statistics and logits are float32.
-        remat: whether blocks are computed again in the backward pass, to save memory.
+        request: what is asked of it; images of any size.
     """
-    channels = architecture.num_features or plan_stages(architecture, drop_path)[-1][-1].out_channels
+    channels = architecture.num_features or plan_stages(architecture, request.drop_path)[-1][-1].out_channels
     return as_model(
-        Network(architecture, class_count, dropout, drop_path, dtype, remat),
-        name=name,
-        image_size=image_size,
+        Network(
+            architecture,
+            request.class_count,
+            request.dropout,
+            request.drop_path,
+            request.dtype,
+            request.remat,
+        ),
+        request,
         feature_width=pooled_width(channels, architecture.global_pool),
-        class_count=class_count,
         classifier="classifier",
     )

@@ -240,6 +240,10 @@ class Mlp(nn.Module):
     """Of the hidden features, after the activation."""
     use_bias: bool = True
     dropout: float = 0.0
+    last_init: Initializer = NORMAL
+    """Start of the last map's kernel."""
+    gates_start_open: bool = True
+    """Whether new gates let everything through; else they start as the values do."""
     dtype: Any = jnp.float32
 
     def setup(self):
@@ -252,7 +256,7 @@ class Mlp(nn.Module):
         self.act = ACTIVATIONS[self.act_layer]
         self.drop1 = Dropout(self.dropout)
         self.norm = identity if self.norm_layer is None else self.norm_layer.create()
-        self.fc2 = self.linear(self.out_features)
+        self.fc2 = self.linear(self.out_features, self.last_init)
         self.drop2 = Dropout(self.dropout)
 
     def linear(
@@ -282,7 +286,8 @@ class PackedSwiGlu(Mlp):
 
     def setup(self):
         """Two maps, and what lies between them."""
-        self.fc1 = self.linear(self.hidden_features, gate_kernel_init, gate_bias_init)
+        inits = (gate_kernel_init, gate_bias_init) if self.gates_start_open else ()
+        self.fc1 = self.linear(self.hidden_features, *inits)
         self.finish_setup()
 
     def activate(self, inputs: Hidden) -> Float[Array, "*axes hidden"]:
@@ -296,8 +301,8 @@ class SwiGlu(Mlp):
 
     def setup(self):
         """Three maps, and what lies between them."""
-        near_zero = nn.initializers.normal(NEAR_ZERO)
-        self.fc1_g = self.linear(self.hidden_features, near_zero, nn.initializers.ones)
+        inits = (nn.initializers.normal(NEAR_ZERO), nn.initializers.ones) if self.gates_start_open else ()
+        self.fc1_g = self.linear(self.hidden_features, *inits)
         self.fc1_x = self.linear(self.hidden_features)
         self.finish_setup()
 

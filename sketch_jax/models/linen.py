@@ -6,17 +6,15 @@ from typing import Any
 from flax import linen as nn
 from jax import numpy as jnp
 
-from sketch_jax.models.model import Model
+from sketch_jax.models.model import Model, Request
 from sketch_jax.trees import Tree
 
 
 def as_model(
     module: nn.Module,
+    request: Request,
     *,
-    name: str,
-    image_size: int,
     feature_width: int,
-    class_count: int,
     classifier: str,
     further_classifiers: tuple[str, ...] = (),
     adapt: Callable[[Tree], Tree] = lambda tree: tree,
@@ -27,10 +25,8 @@ def as_model(
         module: has the methods `features(images, train)`, `pool(features)`, `head(features, train)` and
             `__call__(images, train)`, the head of the features. Its random stream is `dropout`, its running
             statistics are the collection `batch_stats`.
-        name: see `Model`, as the other arguments.
-        image_size: in pixels.
+        request: what the module was built for.
         feature_width: channels of the pooled features.
-        class_count: classes of the head.
         classifier: path of the classifier's parameters.
         further_classifiers: paths of those beside it.
         adapt: fits pretrained parameters to this model.
@@ -38,7 +34,8 @@ def as_model(
     apply: Any = module.apply  # its result type depends on `mutable`
 
     def init(key: Any) -> tuple[Tree, Tree]:
-        variables: Any = module.init(key, jnp.zeros((1, image_size, image_size, 3), jnp.float32), False)
+        images = jnp.zeros((1, request.image_size, request.image_size, 3), jnp.float32)
+        variables: Any = module.init(key, images, False)
         return variables["params"], variables.get("batch_stats", {})
 
     def features(params: Tree, statistics: Tree, images: Any, key: Any, train: bool) -> tuple[Any, Tree]:
@@ -58,10 +55,10 @@ def as_model(
         return apply({"params": params}, features, train, method="head", rngs=streams)
 
     return Model(
-        name=name,
-        image_size=image_size,
+        name=request.name,
+        image_size=request.image_size,
         feature_width=feature_width,
-        class_count=class_count,
+        class_count=request.class_count,
         classifier=classifier,
         further_classifiers=further_classifiers,
         init=init,

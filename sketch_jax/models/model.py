@@ -1,10 +1,33 @@
-"""What the rest of the code sees of an architecture: plain functions over nested dictionaries."""
+"""What is asked of an architecture, and what the rest of the code sees of it: functions over dictionaries."""
 
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from jax import numpy as jnp
+
 from sketch_jax.trees import Tree
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked of an architecture, whichever it is."""
+
+    name: str
+    """timm's name of the architecture."""
+    class_count: int
+    """Classes of the head; 0: no classifier where the family allows it, the answer is the pooled features."""
+    image_size: int
+    """Height and width of the images, in pixels."""
+    dropout: float = 0.0
+    """Probability that a pooled feature is left out before the classifier."""
+    drop_path: float = 0.0
+    """Probability that the last residual branch is left out for an image; those before it have less, evenly
+    down to 0 in the first."""
+    dtype: Any = jnp.float32
+    """Of the computation; parameters, statistics and logits are float32."""
+    remat: bool = False
+    """Whether blocks are computed again in the backward pass, to save memory."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

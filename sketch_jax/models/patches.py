@@ -5,7 +5,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 from jax import numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from sketch_jax.models.attention import Tokens, optional_norm
 from sketch_jax.models.convolutional import symmetric_uniform
@@ -88,14 +88,20 @@ class PatchDropout(nn.Module):
     prefix_tokens: int
     """Tokens before the patches, which all stay."""
 
-    @nn.compact
-    def __call__(self, tokens: Tokens, train: bool) -> Float[Array, "batch kept embedding"]:
+    def __call__(self, tokens: Tokens, train: bool) -> Float[Array, "batch kept_tokens embedding"]:
         """Thins the patches in training."""
+        return self.thin(tokens, train)[0]
+
+    @nn.compact
+    def thin(
+        self, tokens: Tokens, train: bool
+    ) -> tuple[Float[Array, "batch kept_tokens embedding"], Int[Array, "batch kept_tokens"] | None]:
+        """Thins the patches in training, and tells which tokens stay; None: all of them."""
         if not train or self.rate == 0.0:
-            return tokens
-        patches = tokens[:, self.prefix_tokens :]
-        kept_count = max(1, int(patches.shape[1] * (1.0 - self.rate)))
-        noise = jax.random.uniform(self.make_rng("dropout"), patches.shape[:2])
-        kept = jnp.argsort(noise, axis=1)[:, :kept_count, None]
-        thinned = jnp.take_along_axis(patches, kept, axis=1)
-        return jnp.concatenate([tokens[:, : self.prefix_tokens], thinned], axis=1)
+            return tokens, None
+        batch, count = tokens.shape[0], tokens.shape[1] - self.prefix_tokens
+        noise = jax.random.uniform(self.make_rng("dropout"), (batch, count))
+        patches = jnp.argsort(noise, axis=1)[:, : max(1, int(count * (1.0 - self.rate)))]
+        prefix = jnp.broadcast_to(jnp.arange(self.prefix_tokens)[None], (batch, self.prefix_tokens))
+        kept = jnp.concatenate([prefix, patches + self.prefix_tokens], axis=1)
+        return jnp.take_along_axis(tokens, kept[:, :, None], axis=1), kept

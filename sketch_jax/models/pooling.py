@@ -113,7 +113,17 @@ def _average(features: FeatureMap) -> Float[Array, "batch channels"]:
 
 
 def _maximum(features: FeatureMap) -> Float[Array, "batch channels"]:
-    return features.max((1, 2))
+    return largest_values(features.reshape(features.shape[0], -1, features.shape[3]))
+
+
+def largest_values(places: Float[Array, "batch place channels"]) -> Float[Array, "batch channels"]:
+    """The maximum of each channel over all places.
+
+    Its gradient goes to the first place that has it. That of `jnp.max` goes to all values that equal it,
+    which are none where XLA computes them a second time and rounds otherwise: it is 0 / 0 then.
+    """
+    winners = jnp.argmax(places, axis=1, keepdims=True)
+    return jnp.take_along_axis(places, winners, axis=1)[:, 0]
 
 
 GLOBAL_POOLS: dict[str, Callable[[FeatureMap], Float[Array, "batch width"]]] = {

@@ -18,7 +18,7 @@ from sketch_jax.models.convolutional import ACTIVATIONS, Conv, choose, run, symm
 from sketch_jax.models.layers import Dropout, Linear
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.max_pooling import max_pool
-from sketch_jax.models.model import Model
+from sketch_jax.models.model import Model, Request
 from sketch_jax.models.pooling import (
     ANTI_ALIASING,
     GLOBAL_POOLS,
@@ -130,39 +130,28 @@ def check_image_size(name: str, architecture: ResNet, image_size: int) -> None:
         )
 
 
-def create(
-    name: str,
-    architecture: ResNet,
-    *,
-    class_count: int,
-    image_size: int,
-    dropout: float,
-    drop_path: float,
-    dtype: Any,
-    remat: bool,
-) -> Model:
+def create(architecture: ResNet, request: Request) -> Model:
     """The model of an architecture.
 
     Args:
-        name: timm's name.
         architecture: its record, with any model arguments of the weights applied.
-        class_count: classes of the head.
-        image_size: pixels; any, but for the architectures of `check_image_size`.
-        dropout: probability before the classifier.
-        drop_path: probability that the last block's residual branch is left out for an image; less before it.
-        dtype: of the computation; parameters, statistics and logits are float32.
-        remat: whether blocks are computed again in the backward pass, to save memory.
+        request: what is asked of it; images of any size, but for the architectures of `check_image_size`.
 
     Raises:
         InputError: the image size or a model argument does not fit.
     """
-    check_image_size(name, architecture, image_size)
-    channels = plan_stages(architecture, drop_path)[-1][-1].out_channels
+    check_image_size(request.name, architecture, request.image_size)
+    channels = plan_stages(architecture, request.drop_path)[-1][-1].out_channels
     return as_model(
-        Network(architecture, class_count, dropout, drop_path, dtype, remat),
-        name=name,
-        image_size=image_size,
+        Network(
+            architecture,
+            request.class_count,
+            request.dropout,
+            request.drop_path,
+            request.dtype,
+            request.remat,
+        ),
+        request,
         feature_width=pooled_width(channels, architecture.global_pool),
-        class_count=class_count,
         classifier="fc",
     )

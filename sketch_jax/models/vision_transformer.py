@@ -14,17 +14,19 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from sketch_jax.errors import InputError, refuse_faults, suggestion
+from sketch_jax.errors import refuse_faults, suggestion
 from sketch_jax.models.attention import AttentionPoolLatent, Tokens, optional_norm, refine
 from sketch_jax.models.layers import ACTIVATIONS, INITIAL_DEVIATION, NEAR_ZERO, NORMS, Dropout, Linear
 from sketch_jax.models.linen import as_model
-from sketch_jax.models.model import Model
+from sketch_jax.models.model import Model, Request
 from sketch_jax.models.patches import PatchDropout, PatchEmbed
-from sketch_jax.models.positions import (
-    CUBIC,
-    Resampling,
-    resample_patch_kernel,
-    resample_position_embedding,
+from sketch_jax.models.positions import CUBIC, Resampling
+from sketch_jax.models.tokens import (
+    REDUCTIONS,
+    fit_embeddings,
+    pool_tokens,
+    put_before,
+    refuse_image_size,
 )
 from sketch_jax.models.vision_transformer_blocks import BLOCKS, find_norm
 from sketch_jax.models.vision_transformer_record import VisionTransformer
@@ -35,8 +37,6 @@ __all__ = ["ARCHITECTURES", "VisionTransformer", "create"]
 
 Images = Float[Array, "batch height width 3"]
 Pooled = Float[Array, "batch *unpooled embedding"]
-
-REDUCTIONS = ("avg", "avgmax", "max")
 
 LINEAR = Resampling(kernel="linear", antialias=False)
 LINEAR_CORNERS = dataclasses.replace(LINEAR, align_corners=True)
@@ -146,27 +146,19 @@ class Network(nn.Module):
 
     def features(self, images: Images, train: bool) -> Tokens:
         """The tokens after the last block, normalised where the norm comes before pooling."""
-        tokens = self._embed(self.patch_embed(images), train)
+        positions = self.pos_embed if self.architecture.pos_embed == "learn" else None
+        tokens = put_before(
+            self.prefix,
+            self.patch_embed(images),
+            positions,
+            embeds_prefix=not self.architecture.no_embed_class,
+        )
+        if positions is not None:
+            tokens = self.pos_drop(tokens, train)
         tokens = self.norm_pre(self.patch_drop(tokens, train))
         for block in self.blocks:
             tokens = block(tokens, train)
         return self.norm(tokens)
-
-    def _embed(self, patches: Float[Array, "batch patches embedding"], train: bool) -> Tokens:
-        """Puts the prefix before the patches and adds the position embeddings."""
-        width = self.architecture.embed_dim
-        prefix = [
-            jnp.broadcast_to(token.astype(self.dtype), (patches.shape[0], token.shape[1], width))
-            for token in self.prefix
-        ]
-        if self.architecture.pos_embed != "learn":
-            return jnp.concatenate([*prefix, patches], axis=1)
-        positions = self.pos_embed.astype(self.dtype)
-        if self.architecture.no_embed_class:
-            tokens = jnp.concatenate([*prefix, patches + positions], axis=1)
-        else:
-            tokens = jnp.concatenate([*prefix, patches], axis=1) + positions
-        return self.pos_drop(tokens, train)
 
     def pool(self, features: Tokens) -> Pooled:
         """The pooled features; of a distilled model the mean of its two tokens."""
@@ -177,17 +169,13 @@ class Network(nn.Module):
     def _reduce(self, features: Tokens) -> Pooled:
         architecture = self.architecture
         pooling, token = architecture.global_pool, architecture.class_token
-        if pooling == "":
-            return features
         if pooling == "prr":
             refined = refine(features, architecture.num_heads)
             return refined[:, 0] if token else refined.mean(axis=1)
-        if pooling == "token":
-            return features[:, 0]
         skipped = 0 if architecture.pool_include_prefix else count_prefix_tokens(architecture)
         if pooling == "map":
             return self.attn_pool(features[:, skipped:])
-        return reduce_tokens(features[:, skipped:], pooling)
+        return pool_tokens(features, pooling, skipped)
 
     def head(self, features: Tokens, train: bool) -> Float[Array, "batch *unpooled classes"]:
         """The logits, float32; without a classifier the pooled features."""
@@ -205,62 +193,33 @@ class Network(nn.Module):
         return self.head(self.features(images, train), train)
 
 
-def reduce_tokens(tokens: Tokens, pooling: str) -> Float[Array, "batch embedding"]:
-    """The mean of the tokens, their maximum, or the mean of both."""
-    if pooling == "avg":
-        return tokens.mean(axis=1)
-    if pooling == "max":
-        return tokens.max(axis=1)
-    return 0.5 * (tokens.max(axis=1) + tokens.mean(axis=1))
-
-
-def create(
-    name: str,
-    architecture: VisionTransformer,
-    *,
-    class_count: int,
-    image_size: int,
-    dropout: float,
-    drop_path: float,
-    dtype: Any,
-    remat: bool,
-) -> Model:
+def create(architecture: VisionTransformer, request: Request) -> Model:
     """The model of an architecture.
 
     Args:
-        name: timm's name.
         architecture: its record, with any model arguments of the weights applied.
-        class_count: classes of the head; 0: none, the answer is the pooled features.
-        image_size: pixels, a multiple of the patch size; or the architecture's own, where timm cuts off the
-            rest at the right and the bottom.
-        dropout: probability before the classifier.
-        drop_path: probability that the last block's residual branches are left out for an image; the blocks
-            before have less, evenly down to 0.
-        dtype: of the computation; parameters and logits are float32.
-        remat: whether blocks are computed again in the backward pass, to save memory.
+        request: what is asked of it; the image size is a multiple of the patch size, or the architecture's
+            own, where timm cuts off the rest at the right and the bottom.
 
     Raises:
         InputError: the image size or the arguments do not fit together.
     """
-    refuse_image_size(name, architecture, image_size)
+    refuse_image_size(request, architecture.img_size, architecture.patch_size)
     built = dataclasses.replace(
         architecture,
-        img_size=image_size,
-        num_classes=class_count,
-        drop_rate=dropout,
-        drop_path_rate=drop_path,
+        img_size=request.image_size,
+        num_classes=request.class_count,
+        drop_rate=request.dropout,
+        drop_path_rate=request.drop_path,
     )
-    refuse_unbuildable(name, built)
-    resampling = RESAMPLINGS.get(name, CUBIC)
+    refuse_unbuildable(request.name, built)
     return as_model(
-        Network(built, dtype, remat),
-        name=name,
-        image_size=image_size,
+        Network(built, request.dtype, request.remat),
+        request,
         feature_width=built.embed_dim,
-        class_count=class_count,
         classifier="head",
         further_classifiers=("head_dist",) if built.distilled else (),
-        adapt=functools.partial(adapt, architecture=built, resampling=resampling),
+        adapt=functools.partial(adapt, architecture=built, resampling=RESAMPLINGS.get(request.name, CUBIC)),
     )
 
 
@@ -275,35 +234,16 @@ def adapt(params: Tree, *, architecture: VisionTransformer, resampling: Resampli
     References:
         `checkpoint_filter_fn` of timm/models/vision_transformer.py.
     """
-    fitted = dict(params)
-    if "pos_embed" in params and architecture.pos_embed == "learn":
-        prefix_tokens = count_embedded_prefix_tokens(architecture)
-        fitted["pos_embed"] = resample_position_embedding(
-            params["pos_embed"], grid_size(architecture), prefix_tokens, resampling
-        )
-    projection = params.get("patch_embed", {}).get("proj", {})
-    if "kernel" in projection:
-        kernel = resample_patch_kernel(projection["kernel"], architecture.patch_size, resampling)
-        fitted["patch_embed"] = {**params["patch_embed"], "proj": {**projection, "kernel": kernel}}
+    fitted = fit_embeddings(
+        params,
+        grid_size=grid_size(architecture) if architecture.pos_embed == "learn" else None,
+        patch_size=architecture.patch_size,
+        prefix_tokens=count_embedded_prefix_tokens(architecture),
+        resampling=resampling,
+    )
     if architecture.global_pool != "map":
         fitted.pop("attn_pool", None)
     return fitted
-
-
-def refuse_image_size(name: str, architecture: VisionTransformer, image_size: int) -> None:
-    """Refuses an image size that patches do not fill.
-
-    Raises:
-        InputError: names the nearest sizes that work.
-    """
-    patch_size = architecture.patch_size
-    if image_size == architecture.img_size or (image_size > 0 and image_size % patch_size == 0):
-        return
-    below = max(image_size, 0) // patch_size * patch_size
-    sizes = " or ".join(str(size) for size in (below, below + patch_size) if size > 0)
-    raise InputError(
-        f"image size {image_size} is not a multiple of {patch_size}, the patch size of {name}; take {sizes}"
-    )
 
 
 def refuse_unbuildable(name: str, architecture: VisionTransformer) -> None:

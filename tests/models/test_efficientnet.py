@@ -1,4 +1,3 @@
-import dataclasses
 import functools
 import json
 
@@ -10,6 +9,7 @@ from samples import sampled
 from timm_parity import (
     assert_forward_parity,
     assert_parity,
+    build,
     channels_first,
     channels_last,
     converted,
@@ -34,27 +34,7 @@ WIDTH, DEPTH = 0.25, 0.3
 TENSORFLOW = {"pad_type": "same", "bn_eps": 1e-3}
 
 
-def create(
-    name,
-    image_size=45,
-    *,
-    classes=CLASSES,
-    dropout=0.0,
-    drop_path=0.0,
-    dtype=jnp.float32,
-    remat=False,
-    **changes,
-):
-    return efficientnet.create(
-        name,
-        dataclasses.replace(efficientnet.ARCHITECTURES[name], **changes),
-        class_count=classes,
-        image_size=image_size,
-        dropout=dropout,
-        drop_path=drop_path,
-        dtype=dtype,
-        remat=remat,
-    )
+create = functools.partial(build, efficientnet)
 
 
 def shrunk(name, rows, generator, features=320, **arguments):

@@ -1,12 +1,12 @@
 import functools
 
 import pytest
-from jax import numpy as jnp
 from timm_parity import assert_forward_parity, assert_new_parameters_are_distributed_as_timms
 
 from sketch_jax.models import efficientnet
 from sketch_jax.models.convolutional import GroupNorm
 from sketch_jax.models.efficientnet_rows import cn, ds, er, ir
+from sketch_jax.models.model import Request
 
 timm = pytest.importorskip("timm")
 generators = pytest.importorskip("timm.models.efficientnet")
@@ -121,14 +121,8 @@ def made(kind):
     strings, rows, arguments = MADE[kind]
     arguments = {"num_features": 32, "stem_size": 8, "act_layer": "relu", **arguments}
     model = efficientnet.create(
-        kind,
         efficientnet.EfficientNet(block_args=rows, **arguments),
-        class_count=CLASSES,
-        image_size=45,
-        dropout=0.0,
-        drop_path=0.0,
-        dtype=jnp.float32,
-        remat=False,
+        Request(name=kind, class_count=CLASSES, image_size=45),
     )
     norm = timm.layers.GroupNormAct if "norm_layer" in arguments else None
     reference = generators.EfficientNet(

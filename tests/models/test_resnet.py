@@ -1,4 +1,4 @@
-import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -9,6 +9,7 @@ from timm_parity import (
     assert_forward_parity,
     assert_new_parameters_are_distributed_as_timms,
     assert_parity,
+    build,
     channels_first,
     converted,
     our_answers_with_gradients,
@@ -45,27 +46,7 @@ VARIANTS = {
 FULL_SIZE = ["resnet18", "resnet26d", "resnext50_32x4d", "seresnet50t", "resnetrs50"]
 
 
-def create(
-    name,
-    image_size=45,
-    *,
-    classes=CLASSES,
-    dropout=0.0,
-    drop_path=0.0,
-    dtype=jnp.float32,
-    remat=False,
-    **changes,
-):
-    return resnet.create(
-        name,
-        dataclasses.replace(resnet.ARCHITECTURES[name], **changes),
-        class_count=classes,
-        image_size=image_size,
-        dropout=dropout,
-        drop_path=drop_path,
-        dtype=dtype,
-        remat=remat,
-    )
+create = functools.partial(build, resnet)
 
 
 def shrunk_timm(name, **changes):

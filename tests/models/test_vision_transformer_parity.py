@@ -1,10 +1,10 @@
-"""Vision transformers beside timm's, everything random: tokens, logits and gradients."""
+"""Vision transformers and the EVA family beside timm's, everything random: tokens, logits and gradients."""
 
 import jax
 import numpy as np
 import pytest
 from jax import numpy as jnp
-from transformer_cases import CASES, SIZE, hurried
+from transformer_cases import CASES, EVA_CASES, SIZE, hurried
 
 from sketch_jax.models.architectures import create_model
 from sketch_jax.trees import flatten
@@ -51,10 +51,18 @@ def our_answers(model, params, images, weights):
     return *answers, flatten(gradients)
 
 
-@pytest.mark.parametrize("kind", CASES)
-def test_a_vision_transformer_answers_as_timms(kind):
+@pytest.mark.parametrize(("name", "arguments"), CASES.values(), ids=CASES.keys())
+def test_a_vision_transformer_answers_as_timms(name, arguments):
+    assert_parity(name, arguments)
+
+
+@pytest.mark.parametrize(("name", "arguments"), EVA_CASES.values(), ids=EVA_CASES.keys())
+def test_a_model_of_the_eva_family_answers_as_timms(name, arguments):
+    assert_parity(name, arguments)
+
+
+def assert_parity(name, arguments):
     torch = pytest.importorskip("torch")
-    name, arguments = CASES[kind]
     theirs = random_timm_model(name, **arguments)
     params, _ = to_flax(tensors_of(theirs.state_dict().items()))
     ours = create_model(name, arguments=arguments, class_count=CLASSES, image_size=SIZE)

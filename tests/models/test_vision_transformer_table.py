@@ -9,7 +9,7 @@ import pytest
 from golden_trees import CLASSES, GOLDEN, timm_shapes, unfold
 from samples import sampled
 
-from sketch_jax.models import vision_transformer
+from sketch_jax.models import eva, vision_transformer
 from sketch_jax.models.architectures import create_model, default_image_size
 from sketch_jax.models.layers import NORMS, Norm
 from sketch_jax.models.vision_transformer_table import ARCHITECTURES
@@ -45,30 +45,57 @@ def plainly(value):
     return kinds.get(value) or NORMS.get(value) or getattr(value, "__name__", value)
 
 
-def test_every_record_says_what_timms_entry_point_does(monkeypatch):
+def entry_points(monkeypatch, modules):
+    """What timm's entry points state: name -> (class, arguments)."""
     timm = pytest.importorskip("timm")
-    modules = [timm.models.vision_transformer, timm.models.deit]
     stated = {}
 
     def note(network, name, _pretrained, **arguments):
-        stated[name] = {"distilled": "Distilled" in network.__name__, **arguments}
+        of_the_builder = {"pretrained_filter_fn", "pretrained_strict", "feature_cfg", "out_indices"}
+        stated[name] = (
+            network.__name__,
+            {key: value for key, value in arguments.items() if key not in of_the_builder},
+        )
 
     for module in modules:
-        monkeypatch.setattr(module, "build_model_with_cfg", note)
-    names = [name for module in ("vision_transformer", "deit") for name in timm.list_models(module=module)]
-    for name in names:
-        timm.models.model_entrypoint(name)()
-    assert sorted(names) == sorted(ARCHITECTURES)
-    of_the_builder = {"pretrained_filter_fn", "pretrained_strict", "feature_cfg", "dynamic_img_size"}
-    for name, arguments in stated.items():
-        size = timm.get_pretrained_cfg(name).input_size
-        expected = {key: plainly(value) for key, value in arguments.items() if key not in of_the_builder}
+        monkeypatch.setattr(getattr(timm.models, module), "build_model_with_cfg", note)
+        for name in timm.list_models(module=module):
+            timm.models.model_entrypoint(name)()
+    return stated
+
+
+def input_size(name):
+    """Pixels of timm's images; the shorter side where they are no squares."""
+    timm = pytest.importorskip("timm")
+    return timm.get_pretrained_cfg(name).input_size[-1]
+
+
+def test_every_record_says_what_timms_entry_point_does(monkeypatch):
+    stated = entry_points(monkeypatch, ["vision_transformer", "deit"])
+    assert sorted(stated) == sorted(ARCHITECTURES)
+    for name, (network, arguments) in stated.items():
+        expected = {key: plainly(value) for key, value in arguments.items() if key != "dynamic_img_size"}
         expected["mlp_ratio"] = float(expected.get("mlp_ratio", 4))
-        record = dataclasses.replace(vision_transformer.VisionTransformer(img_size=size[-1]), **expected)
+        expected["distilled"] = "Distilled" in network
+        record = dataclasses.replace(
+            vision_transformer.VisionTransformer(img_size=input_size(name)), **expected
+        )
         assert ARCHITECTURES[name] == record, name
 
 
-@pytest.mark.parametrize("name", sampled(ARCHITECTURES, 12))
+def test_every_record_of_the_eva_family_says_what_timms_entry_point_does(monkeypatch):
+    stated = entry_points(monkeypatch, ["eva"])
+    assert sorted(stated) == sorted(eva.ARCHITECTURES)
+    for name, (_, arguments) in stated.items():
+        expected = {key: plainly(value) for key, value in arguments.items() if key != "dynamic_img_size"}
+        expected["img_size"] = input_size(name)
+        for key in ("mlp_ratio", "rope_temperature", "attn_pool_mlp_ratio"):
+            if key in expected:
+                expected[key] = float(expected[key])
+        assert eva.ARCHITECTURES[name] == eva.Eva(**expected), name
+
+
+@pytest.mark.parametrize("name", sampled([*ARCHITECTURES, *eva.ARCHITECTURES], 12))
 def test_every_architecture_at_full_size_has_timms_parameters(name):
     pytest.importorskip("timm")
     assert our_shapes(name) == timm_shapes(name)

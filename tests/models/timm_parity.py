@@ -1,5 +1,6 @@
 """Comparison of a convolutional model with timm's, every parameter and statistic random."""
 
+import dataclasses
 import functools
 import re
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
+from sketch_jax.models.model import Request
 from sketch_jax.trees import flatten, unflatten
 
 torch = pytest.importorskip("torch")
@@ -17,6 +19,18 @@ STATISTICS = {"running_mean": "mean", "running_var": "var"}
 
 # The numbers hold at any level; a low one compiles these small networks in half the time.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+ASKED = {field.name for field in dataclasses.fields(Request)}
+
+
+def build(family, name, image_size=45, *, classes=7, **changes):
+    """A model of a family's module; changes are of the request, or of the architecture's record."""
+    request = {key: changes.pop(key) for key in ASKED & changes.keys()}
+    architecture = dataclasses.replace(family.ARCHITECTURES[name], **changes)
+    return family.create(
+        architecture, Request(name=name, class_count=classes, image_size=image_size, **request)
+    )
 
 
 def flax_path(name, ndim):

@@ -37,6 +37,31 @@ CASES = {
 }
 """Kind -> (timm's name, arguments)."""
 
+GROUPED = {**DEEPER, "embed_dim": 96, "num_heads": 4, "num_kv_heads": (2, 4)}
+
+EVA_CASES = {
+    "eva": ("eva_giant_patch14_224", SMALL),
+    "eva02_fused": ("eva02_tiny_patch14_224", DEEPER),
+    "eva02_normed": ("eva02_base_patch14_224", DEEPER),
+    "eva02_clip": ("eva02_base_patch16_clip_224", SMALL),
+    "eva02_post_norm": ("eva02_enormous_patch14_clip_224", DEEPER),
+    "rope_gap": ("vit_mediumd_patch16_rope_reg1_gap_256", DEEPER),
+    "perception_core": ("vit_pe_core_base_patch16_224", {**SMALL, "attn_pool_num_heads": 4}),
+    "perception_lang": ("vit_pe_lang_large_patch14_448", SMALL),
+    "perception_spatial": ("vit_pe_spatial_gigantic_patch14_448", SMALL),
+    "rope_axial": ("vit_base_patch16_rope_224", DEEPER),
+    "rope_mixed": ("vit_small_patch16_rope_mixed_224", DEEPER),
+    "rope_mixed_positions": ("vit_small_patch16_rope_mixed_ape_224", DEEPER),
+    "dinov3": ("vit_small_patch16_dinov3", DEEPER),
+    "dinov3_biases": ("vit_tiny_patch16_dinov3_qkvb", SMALL),
+    "dinov3_gates": ("vit_huge_plus_patch16_dinov3", {**SMALL, "mlp_ratio": 2.7}),
+    "lingbot": ("vit_giant_patch16_lingbot", SMALL),
+    "sapiens2_grouped": ("vit_large_patch16_sapiens2", GROUPED),
+    "unpooled": ("vit_small_patch16_rope_224", {**SMALL, "global_pool": ""}),
+    "avgmax": ("eva02_tiny_patch14_224", {**SMALL, "global_pool": "avgmax"}),
+}
+"""As CASES, of the EVA family."""
+
 
 def hurried(function):
     """The function compiled without optimisation, which takes half the time."""
