@@ -29,5 +29,5 @@ def get_config() -> Config:
             cutmix_alpha=1.0,
         ),
         optimizer=AdamW(learning_rate=3e-5, weight_decay=0.05, clip_norm=1.0),
-        schedule=WarmupCosine(warmup_epochs=2.0),
+        schedule=WarmupCosine(warmup_epochs=0.5),
     )

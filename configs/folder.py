@@ -30,5 +30,5 @@ def get_config() -> Config:
             contrast=0.2,
         ),
         optimizer=AdamW(learning_rate=5e-5, weight_decay=0.05, clip_norm=1.0),
-        schedule=WarmupCosine(warmup_epochs=2.0),
+        schedule=WarmupCosine(warmup_epochs=0.5),
     )

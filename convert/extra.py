@@ -20,5 +20,6 @@ def require(name: str, purpose: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise InputError(
-            f"{purpose} needs {error.name}, which is not installed; pip install 'sketch_jax[timm]'"
+            f"{purpose} needs {error.name}, which is not installed; in a clone of the project run "
+            "python3 -m pip install -c constraints.txt -e '.[timm]'"
         ) from error

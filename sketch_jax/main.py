@@ -1,6 +1,7 @@
 """The command `python -m sketch_jax.main --config configs/NAME.py [--field.path value …]`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,8 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped before training", file=sys.stderr)
-        return 130
+        sys.stdout.flush()
+        print("stopped before training", file=sys.stderr, flush=True)
+        os._exit(130)  # threads of the compiler do not survive the interpreter's end
 
 
 if __name__ == "__main__":

@@ -342,6 +342,16 @@ def test_a_signal_saves_first_and_the_same_command_goes_on(tmp_path):
     assert steps == sorted(set(steps))
 
 
+def test_ctrl_c_before_training_ends_the_command_with_a_word(tmp_path):
+    process = start(QUICKSTART, *TINY, "--output-dir", str(tmp_path / "run"))
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    text, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, (text, errors)
+    assert "stopped before training" in errors or "asked to stop" in errors
+    assert "Traceback" not in errors
+
+
 def test_eight_devices_give_the_same_parameters_as_one(tmp_path):
     # Adam divides a gradient by its own size: where it is all rounding, so is the whole first step. A large
     # epsilon keeps the update proportional to the gradient there.

@@ -44,6 +44,12 @@ def load_folder(folder: Folder) -> Dataset:
     require_folder(root, "--source.root")
     train_folder, test_folder = _layout(folder, root)
     require_folder(root / train_folder, "--source.train-folder")
+    if not list_folders(root / train_folder):
+        lying = len(list_images(root / train_folder, nested=False))
+        raise InputError(
+            f"{root / train_folder}: has no class folders ({lying} images lie directly in it); put the "
+            f"images of each class into a folder of its own: {root / train_folder / 'CLASS' / 'IMAGE'}"
+        )
     train = _train_examples(folder, train_folder)
     check_classes(train, str(root / train_folder))
     loose = list_images(root / train_folder, nested=False)

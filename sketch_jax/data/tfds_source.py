@@ -76,7 +76,7 @@ def _import_tfds() -> Any:
     except ImportError as error:
         raise InputError(
             "--source tfds: needs the package tensorflow-datasets, which is not installed; "
-            "install it by: pip install 'sketch_jax[tfds]'"
+            "in a clone of the project run python3 -m pip install -c constraints.txt -e '.[tfds]'"
         ) from error
 
 

@@ -32,7 +32,8 @@ def create_schedule(
     if not 0 <= warmup_steps < steps:
         raise InputError(
             f"--schedule.warmup-epochs {schedule.warmup_epochs:g}: a warm-up of {warmup_steps} steps does "
-            f"not fit in a run of {steps} steps; choose fewer warm-up epochs or more --epochs"
+            f"not fit in a run of {steps} steps; choose --schedule.warmup-epochs "
+            f"{steps / steps_per_epoch / 10:g}, or more --epochs"
         )
 
     def learning_rate(step: Any) -> Any:

@@ -44,6 +44,9 @@ def prepare(config: Config, console: Console) -> Setting:
     mesh = create_mesh()
     check_batch_size(config.batch_size, mesh)
     data = load_data(config, directory, console)
+    plan = make_plan(config, len(data.train_rows))
+    rate = config.optimizer.learning_rate
+    schedule = create_schedule(config.schedule, rate, plan.steps, plan.steps_per_epoch)
     start = create_start(
         config.model,
         config.preprocessing,
@@ -52,8 +55,6 @@ def prepare(config: Config, console: Console) -> Setting:
         jax.random.key(config.seed),
         lambda array: jax.device_put(array, on_all(mesh)),
     )
-    plan = make_plan(config, len(data.train_rows))
-    rate = config.optimizer.learning_rate
     return Setting(
         config=config,
         directory=directory,
@@ -62,7 +63,7 @@ def prepare(config: Config, console: Console) -> Setting:
         data=data,
         start=start,
         plan=plan,
-        schedule=create_schedule(config.schedule, rate, plan.steps, plan.steps_per_epoch),
+        schedule=schedule,
         console=console,
     )
 

@@ -145,7 +145,8 @@ def _predict(setting: Setting, card: Card, trained: Trained, checkpoints: Checkp
         best={"step": best.step, "val/accuracy": best.metric},
         final_metrics=metrics,
     )
-    lines = closing_lines(setting, card.facts["wall_seconds"], best.step, metrics, files)
+    seconds = card.facts["wall_seconds"], card.earlier_seconds
+    lines = closing_lines(setting, seconds, best.step, metrics, files)
     setting.console.print("\n".join(["", *lines]), markup=False)
     return Result(directory=setting.directory, exit_code=0, metrics=metrics)
 

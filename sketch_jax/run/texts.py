@@ -36,7 +36,7 @@ def opening_lines(setting: Setting) -> Sequence[str]:
         ],
         "training": [
             f"{counted(config.epochs, 'epoch')} × {counted(plan.steps_per_epoch, 'step')} of "
-            f"{counted(plan.batch_size, 'image')} = {counted(plan.steps, 'step')}"
+            f"{counted(plan.batch_size, 'image')} = {counted(plan.steps, 'step')}{leftover_text(setting)}"
         ],
         "rate": [
             f"{first_rate:.3g} at first, {config.optimizer.learning_rate:.3g} after "
@@ -58,6 +58,13 @@ def counted(number: float, noun: str) -> str:
     """
     shown = f"{number:,}" if number == int(number) else f"{number:g}"
     return f"{shown.removesuffix('.0')} {noun}{'' if number == 1 else 's'}"
+
+
+def leftover_text(setting: Setting) -> str:
+    """What the last, partial batch of an epoch would have held."""
+    plan = setting.plan
+    left = len(setting.data.train_rows) - plan.steps_per_epoch * plan.batch_size
+    return f"; {counted(left, 'image')} left out of each epoch, others each time" if left else ""
 
 
 def data_text(setting: Setting) -> str:
@@ -86,13 +93,23 @@ def split_text(setting: Setting) -> str:
 
 def closing_lines(
     setting: Setting,
-    seconds: float,
+    seconds: tuple[float, float],
     best_step: int,
     metrics: Mapping[str, float],
     files: Sequence[tuple[Path, str]],
 ) -> Sequence[str]:
-    """The result, where the files are, and what to try next."""
-    lines = [f"done in {clock(seconds)}"]
+    """The result, where the files are, and what to try next.
+
+    Args:
+        setting: of the run.
+        seconds: wall time of all starts, and of those before this one.
+        best_step: of the checkpoint that predicted.
+        metrics: of its predictions.
+        files: that were written, and what they are.
+    """
+    together, earlier = seconds
+    all_starts = f", {clock(together)} over all starts" if earlier else ""
+    lines = [f"done in {clock(together - earlier)}{all_starts}"]
     if "val/accuracy" in metrics:
         lines.append(f"held-out accuracy {metrics['val/accuracy']:.4f}, at the best step, {best_step:,}")
     if "test/accuracy" in metrics:
@@ -112,7 +129,8 @@ def next_steps(config: Config, directory: Path) -> Sequence[str]:
     if isinstance(config.source, Doodles):
         first = f"{command} configs/folder.py --source.root my_images   # your own images, one folder a class"
     elif config.model.pretrained is None:
-        first = f"{again} --name tuned --model.pretrained NAME   # not from scratch"
+        weights = "--model.name None --image-size None --model.pretrained timm/resnet18.a1_in1k"
+        first = f"{again} --name tuned {weights}   # not from scratch"
     else:
         name = f"{config.name}-{config.epochs * 2}-epochs"
         first = f"{again} --name {shlex.quote(name)} --epochs {config.epochs * 2}   # twice as long"

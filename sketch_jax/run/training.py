@@ -106,6 +106,8 @@ def compile_and_decode(setting: Setting, state: TrainState) -> tuple[Programs, I
     """
     data = setting.data
     rows = np.concatenate([data.train_rows, data.validation_rows])
+    if not setting.console.is_terminal:
+        setting.console.print("compiling the training step and decoding the images", markup=False)
     background = ThreadPoolExecutor(1)
     try:
         compiling = background.submit(compile_programs, setting, state)

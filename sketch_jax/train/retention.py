@@ -4,19 +4,19 @@ from collections.abc import Mapping
 
 
 def ranked(metrics: Mapping[int, float | None], higher_is_better: bool) -> list[int]:
-    """Steps, best first; equal metrics: the earlier first; those without a metric come last, newest first.
+    """Steps, best first; of equal metrics the later first; those without a metric come last, newest first.
 
     >>> ranked({10: 0.5, 20: None, 30: 0.7, 40: 0.7}, True)
-    [30, 40, 10, 20]
+    [40, 30, 10, 20]
     """
     sign = -1.0 if higher_is_better else 1.0
-    measured = sorted((sign * metric, step) for step, metric in metrics.items() if metric is not None)
+    measured = sorted((sign * metric, -step) for step, metric in metrics.items() if metric is not None)
     unmeasured = sorted((step for step, metric in metrics.items() if metric is None), reverse=True)
-    return [step for _, step in measured] + unmeasured
+    return [-step for _, step in measured] + unmeasured
 
 
 def best_step(metrics: Mapping[int, float | None], higher_is_better: bool) -> int | None:
-    """The earliest step with the best metric; None: none has a metric.
+    """The latest step with the best metric; None: none has a metric.
 
     >>> best_step({10: 0.5, 20: None, 30: 0.2}, False)
     30

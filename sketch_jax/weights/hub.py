@@ -65,7 +65,8 @@ def _unreachable(name: str, filename: str) -> InputError:
     return InputError(
         f"{name}: {filename} is not cached here and the hub cannot be reached; where there is a network, run "
         f"`hf download {name.partition('@')[0]}` and copy its cache to this machine (HF_HOME), or put the "
-        "repository's config.json and model.safetensors into a directory and name local-dir:DIRECTORY"
+        "repository's config.json and model.safetensors into a directory and name local-dir:DIRECTORY; "
+        "--model.pretrained None trains from scratch"
     )
 
 

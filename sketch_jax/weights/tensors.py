@@ -83,7 +83,8 @@ def refuse_pickle(path: Path | str) -> InputError:
     return InputError(
         f"{path}: a run reads safetensors only: a pickled checkpoint can execute any code when it is read; "
         "convert it once with `python -m convert to-flax FILE --output DIR` (needs the extra: "
-        "pip install 'sketch_jax[timm]') and name local-dir:DIR instead"
+        "python3 -m pip install -c constraints.txt -e '.[timm]' in a clone of the project) "
+        "and name local-dir:DIR instead"
     )
 
 

@@ -66,7 +66,10 @@ def test_the_list_needs_no_timm():
 def test_a_missing_extra_is_named(arguments, message):
     result = run_python(f"{WITHOUT_TIMM}from convert.__main__ import main\nsys.exit(main({arguments}))")
     assert result.returncode == 2
-    assert result.stderr == f"{message} pip install 'sketch_jax[timm]'\n"
+    assert (
+        result.stderr
+        == f"{message} in a clone of the project run python3 -m pip install -c constraints.txt -e '.[timm]'\n"
+    )
 
 
 @pytest.mark.parametrize(

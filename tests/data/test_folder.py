@@ -151,7 +151,8 @@ def test_a_single_class_is_refused(tmp_path):
 def test_a_folder_without_class_folders_is_refused(tmp_path):
     write_image(tmp_path / "a.png")
     assert message(Folder(root=str(tmp_path))) == (
-        f"{tmp_path}: training needs at least two classes, there is none; add images of another"
+        f"{tmp_path}: has no class folders (1 images lie directly in it); put the images of each class into "
+        f"a folder of its own: {tmp_path}/CLASS/IMAGE"
     )
 
 

@@ -109,5 +109,5 @@ def test_without_the_package_the_error_says_how_to_install_it(monkeypatch):
         load_tfds(Tfds(name="mnist"))
     assert str(caught.value) == (
         "--source tfds: needs the package tensorflow-datasets, which is not installed; "
-        "install it by: pip install 'sketch_jax[tfds]'"
+        "in a clone of the project run python3 -m pip install -c constraints.txt -e '.[tfds]'"
     )

@@ -36,12 +36,30 @@ def test_a_fraction_of_an_epoch_can_be_the_warm_up():
     assert float(schedule(10)) == pytest.approx(1e-3)
 
 
-@pytest.mark.parametrize("epochs", [-1.0, 4.0])
-def test_a_warm_up_that_does_not_fit_is_refused_with_a_remedy(epochs):
+def test_a_warm_up_that_does_not_fit_is_refused_with_a_remedy():
     with pytest.raises(
-        InputError, match=r"--schedule.warmup-epochs .* does not fit in a run of 40 steps; choose"
+        InputError,
+        match=r"--schedule.warmup-epochs 4: a warm-up of 40 steps does not fit in a run of 40 steps; "
+        r"choose --schedule.warmup-epochs 0.4, or more --epochs",
     ):
-        create_schedule(WarmupCosine(warmup_epochs=epochs), 1e-3, 40, 10)
+        create_schedule(WarmupCosine(warmup_epochs=4.0), 1e-3, 40, 10)
+
+
+@pytest.mark.parametrize(
+    ("record", "numbers", "message"),
+    [
+        (AdamW, {"learning_rate": -1.0}, "--optimizer.learning-rate -1: must be above 0"),
+        (AdamW, {"learning_rate": math.nan}, "--optimizer.learning-rate nan: must be above 0"),
+        (AdamW, {"clip_norm": 0.0}, "--optimizer.clip-norm 0: must be above 0"),
+        (AdamW, {"weight_decay": -0.1}, "--optimizer.weight-decay -0.1: must be at least 0"),
+        (AdamW, {"beta2": 1.0}, "--optimizer.beta2 1: must be at least 0 and below 1"),
+        (WarmupCosine, {"warmup_epochs": -1.0}, "--schedule.warmup-epochs -1: must be at least 0"),
+        (WarmupCosine, {"final_learning_rate": math.inf}, "--schedule.final-learning-rate inf: must be"),
+    ],
+)
+def test_numbers_out_of_their_ranges_are_refused(record, numbers, message):
+    with pytest.raises(InputError, match=message):
+        record(**numbers)
 
 
 def parameters():

@@ -62,17 +62,17 @@ def test_buffers_may_be_given_up_right_after_a_save(tmp_path):
 
 def test_the_last_ones_and_the_best_stay(tmp_path):
     save_steps(tmp_path, {10: 0.2, 20: 0.9, 30: 0.5, 40: 0.9, 50: float("nan"), 60: None}, keep_last=2)
-    assert directories(tmp_path) == ["20", "50", "60"]
+    assert directories(tmp_path) == ["40", "50", "60"]
     with Checkpoints(tmp_path, report=refuse_reports) as checkpoints:
-        assert checkpoints.steps() == (20, 50, 60)
-        assert checkpoints.best() == (20, 0.9)
+        assert checkpoints.steps() == (40, 50, 60)
+        assert checkpoints.best() == (40, 0.9)
     assert restored_step(tmp_path) == (60, [])
-    assert restored_step(tmp_path, best=True) == (20, [])
+    assert restored_step(tmp_path, best=True) == (40, [])
 
 
 def test_the_best_may_be_the_lowest(tmp_path):
     save_steps(tmp_path, {1: 0.4, 2: 0.1, 3: 0.1, 4: 0.6}, keep_last=1, higher_is_better=False)
-    assert directories(tmp_path) == ["2", "4"]
+    assert directories(tmp_path) == ["3", "4"]
 
 
 def test_without_any_metric_the_newest_is_the_best(tmp_path):

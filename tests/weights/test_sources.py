@@ -166,7 +166,7 @@ def test_a_pickle_is_refused_and_never_unpickled(tmp_path, name, as_directory):
         f"{path}: a run reads safetensors only: a pickled checkpoint can execute any code"
     )
     assert "python -m convert to-flax FILE --output DIR" in message
-    assert "pip install 'sketch_jax[timm]'" in message
+    assert "pip install -c constraints.txt -e '.[timm]'" in message
 
 
 @pytest.mark.parametrize(
