@@ -39,6 +39,10 @@ def open_exportable(source: Path) -> Exportable:
     """
     if (source / CHECKPOINTS).is_dir():
         return _from_run(source / CHECKPOINTS)
+    if not source.is_dir():
+        raise InputError(f"{source}: no such directory; name a run's, or one that to-flax made")
+    if (source / "run.json").is_file():
+        raise InputError(f"{source}: this run has no checkpoint yet; let it reach the end of an epoch")
     weights = open_weights(f"{DIRECTORY_PREFIX}{source}")
     if "architecture" not in weights.config:
         raise InputError(

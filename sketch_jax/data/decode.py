@@ -146,7 +146,8 @@ def _open_image(picture: Path | bytes, pixel_limit: int) -> Iterator[Image.Image
     except FileNotFoundError as error:
         raise ImageError(place, "there is no such file") from error
     except UnidentifiedImageError as error:
-        raise ImageError(place, f"it is none of {', '.join(FORMATS)}") from error
+        fault = f"it is none of {', '.join(FORMATS)}" if encoded else "it is empty"
+        raise ImageError(place, fault) from error
     except _DECODER_FAULTS as error:
         raise ImageError(place, str(error)) from error
 

@@ -1,6 +1,7 @@
 """The stages of a run in order; each takes the values of the one before."""
 
 import dataclasses
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,9 +110,9 @@ def _leave(setting: Setting, card: Card, trained: Trained, signal_number: int) -
     """The end of a run that was asked to stop: everything is saved already."""
     card.write("interrupted", **speed_facts(setting, trained))
     steps = counted(trained.outcome.steps_taken, "step")
+    cause = "Ctrl-C" if signal_number == signal.SIGINT else signal.Signals(signal_number).name
     setting.console.print(
-        f"stopped by signal {signal_number} after {steps} of this start; all is saved: "
-        "the same command goes on",
+        f"stopped by {cause} after {steps} of this start; all is saved: the same command goes on",
         markup=False,
     )
     return Result(directory=setting.directory, exit_code=128 + signal_number, metrics={})

@@ -1,9 +1,13 @@
 """Files of the Hugging Face hub: what is cached is used without a network."""
 
+import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -31,11 +35,28 @@ def hub_file(name: str, filenames: Sequence[str], cache_directory: Path | None =
         InputError: no such repository or revision, no access, or not cached and the hub out of reach.
     """
     for cached_only in (True, False):
+        if not cached_only and not hub_can_be_found():
+            raise _unreachable(name, filenames[0])
         for filename in filenames:
             path = _try_file(name, filename, cache_directory, cached_only)
             if path is not None:
                 return path
     return None
+
+
+def hub_can_be_found() -> bool:
+    """Whether the hub's address is known here; with a proxy, which would look it up, it counts as known.
+
+    Asked first, as the hub's client tries again and again for half a minute.
+    """
+    if getproxies() or os.environ.get("HF_HUB_OFFLINE"):
+        return True
+    address = urlsplit(constants.ENDPOINT)
+    try:
+        socket.getaddrinfo(address.hostname, address.port or 443)
+    except OSError:
+        return False
+    return True
 
 
 def _try_file(name: str, filename: str, cache_directory: Path | None, cached_only: bool) -> Path | None:

@@ -62,7 +62,7 @@ def open_weights(source: str, cache_directory: Path | None = None) -> Weights:
         return _open_hub(source, cache_directory)
     raise InputError(
         f"{source!r} names no weights: write a hub name (timm/resnet18.a1_in1k), local-dir:DIRECTORY "
-        "(with config.json and model.safetensors) or the path of a .safetensors file"
+        "(with config.json and model.safetensors), the path of a .safetensors file, or None for no weights"
     )
 
 

@@ -92,6 +92,18 @@ def test_an_exported_run_is_a_source_of_weights_again(tmp_path):
     assert "classifier.weight" in weights.tensors
 
 
+def test_a_run_that_is_not_there_or_has_saved_nothing_is_refused(tmp_path, capsys):
+    absent, failed = tmp_path / "absent", tmp_path / "failed"
+    failed.mkdir()
+    (failed / "run.json").write_text("{}")
+    for source, fault in (
+        (absent, "no such directory; name a run's"),
+        (failed, "this run has no checkpoint yet"),
+    ):
+        assert main(["to-timm", str(source), "--output", str(tmp_path / "timm")]) == 2
+        assert capsys.readouterr().err.startswith(f"error: {source}: {fault}")
+
+
 def test_a_run_without_a_finished_checkpoint_is_refused(tmp_path, capsys):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     assert main(["to-timm", str(tmp_path / "run"), "--output", str(tmp_path / "timm")]) == 2

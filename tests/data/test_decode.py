@@ -288,6 +288,13 @@ def test_the_error_names_the_file_and_the_reason(tmp_path):
     )
 
 
+def test_an_empty_file_is_called_empty(tmp_path):
+    path = tmp_path / "empty.png"
+    path.touch()
+    with pytest.raises(ImageError, match="it is empty"):
+        decode_image(path)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ImageError, match=r"absent\.png: cannot be read as an image: there is no such file"):
         load_image(tmp_path / "absent.png", Preprocessing(image_size=8))
