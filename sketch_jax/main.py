@@ -1,7 +1,6 @@
 """The command `python -m sketch_jax.main --config configs/NAME.py [--field.path value …]`."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import tyro
 
 from sketch_jax.config import Config, read_config
 from sketch_jax.errors import InputError
+from sketch_jax.train.signals import leave_on_interrupt
 
 DESCRIPTION = """Fine-tunes a pretrained vision model on labelled images and predicts the test set.
 
@@ -56,16 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0 done, 2 bad input, 143 or 130 stopped by a signal."""
     try:
         config = parse_config(sys.argv[1:] if arguments is None else arguments)
-        from sketch_jax.run import run  # here, so that --help loads no jax
+        with leave_on_interrupt("stopped before training"):
+            from sketch_jax.run import run  # here, so that --help loads no jax
 
-        return run(config).exit_code
+            return run(config).exit_code
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        sys.stdout.flush()
-        print("stopped before training", file=sys.stderr, flush=True)
-        os._exit(130)  # threads of the compiler do not survive the interpreter's end
 
 
 if __name__ == "__main__":

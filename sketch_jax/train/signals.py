@@ -43,3 +43,29 @@ def catch_stop_signals(notice: str = "") -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def leave_on_interrupt(notice: str) -> Iterator[None]:
+    """Lets Ctrl-C end the process at once, with exit code 130, while there is nothing to save.
+
+    Python's own way, an exception, is lost where it is raised inside a callback of the garbage collector; and
+    threads of the compiler crash at the interpreter's end.
+
+    Args:
+        notice: written to standard error.
+    """
+
+    def leave(number: int, frame: object) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, f"{notice}\n".encode())
+        os._exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
