@@ -55,8 +55,8 @@ def parse_config(arguments: Sequence[str]) -> Config:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0 done, 2 bad input, 143 or 130 stopped by a signal."""
     try:
-        config = parse_config(sys.argv[1:] if arguments is None else arguments)
         with leave_on_interrupt("stopped before training"):
+            config = parse_config(sys.argv[1:] if arguments is None else arguments)
             from sketch_jax.run import run  # here, so that --help loads no jax
 
             return run(config).exit_code
