@@ -8,6 +8,8 @@ from jaxtyping import Float, Int
 MAX_SWEEPS = 50
 """Bound on the passes of one attempt; most settle within ten."""
 MAX_ATTEMPTS = 8
+ROUNDING = 1e-9
+"""Costs as near as this count as equal: rounding differs between machines, and must not decide."""
 GROUPS_TRIED = 4000
 """Attempts times groups, about; with many groups one attempt is as good as several."""
 
@@ -46,8 +48,9 @@ def divide_groups(
     for _ in range(1, min(MAX_ATTEMPTS, GROUPS_TRIED // len(contents))):
         orders.append(rng.permutation(len(contents)))
     attempts = [_place_groups(contents, shares, int(labels.max()) + 2, order) for order in orders]
-    _, part_of = min(attempts, key=lambda attempt: attempt[0])
-    return part_of[group_of]
+    least = min(unevenness for unevenness, _ in attempts)
+    first = next(part_of for unevenness, part_of in attempts if unevenness <= least + ROUNDING)
+    return first[group_of]
 
 
 def _place_groups(
@@ -62,14 +65,14 @@ def _place_groups(
     for _ in range(MAX_SWEEPS):
         before = part_of.copy()
         for group in order.tolist():
-            part_of[group] = _place(held, shares, contents[group], part_of[group])
+            part_of[group] = place_group(held, shares, contents[group], part_of[group])
         if before == part_of:
             break
     unevenness = np.sum((held - shares[:, None]) ** 2 / shares[:, None])
     return float(unevenness), np.array(part_of, np.int32)
 
 
-def _place(
+def place_group(
     held: Float[np.ndarray, "parts classes"],
     shares: Float[np.ndarray, " parts"],
     content: GroupContent,
@@ -87,9 +90,8 @@ def _place(
     if part >= 0:
         held[part, classes] -= weights
     cost = (2.0 * (held[:, classes] - shares[:, None]) + weights) @ weights / shares
-    best = int(np.argmin(cost))
-    if part >= 0 and cost[part] <= cost[best] + 1e-12:
-        best = part
+    least = cost <= cost.min() + ROUNDING
+    best = part if part >= 0 and least[part] else int(np.argmax(least))
     held[best, classes] += weights
     return best
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from sketch_jax.data.csv_table import Csv, load_csv
+from sketch_jax.data.group_folds import GroupContent, place_group
 from sketch_jax.data.records import Examples
 from sketch_jax.data.splits import (
     HoldOut,
@@ -261,3 +262,11 @@ def test_more_folds_than_groups_are_refused():
 def test_a_split_that_holds_out_nothing_is_refused():
     with pytest.raises(InputError, match=r"holds out none of the 4 training images.*--split.fraction 0"):
         create_folds(HoldOut(fraction=0.1), make_examples([0, 0, 1, 1]), 0)
+
+
+def test_rounding_does_not_decide_where_a_group_goes():
+    content = GroupContent(classes=np.array([0, 1]), weights=np.array([0.5, 0.1]))
+    shares = np.full(3, 1 / 3)
+    nearly_alike = np.array([[2e-16, 0.0], [0.0, 1e-16], [0.0, 0.0]])
+    assert place_group(nearly_alike, shares, content, -1) == 0
+    assert place_group(nearly_alike, shares, content, 0) == 0
