@@ -2,33 +2,43 @@
 
 import dataclasses
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 from jax import numpy as jnp
 
 from sketch_jax.errors import InputError, refuse_faults, suggestion
 from sketch_jax.models import efficientnet, eva, resnet, vision_transformer
-from sketch_jax.models.image_sizes import DEFAULT_IMAGE_SIZE, IMAGE_SIZES
+from sketch_jax.models.image_sizes import DEFAULT_IMAGE_SIZE
 from sketch_jax.models.model import Model, Request
 from sketch_jax.serialization import from_json
 
 
-class Family(NamedTuple):
-    """Architectures that one module builds."""
+@typing.runtime_checkable
+class Family(Protocol):
+    """A module that builds architectures."""
 
-    architectures: Mapping[str, Any]
-    """Records by timm's names."""
-    create: Callable[[Any, Request], Model]
-    """Builds the model of a record."""
+    @property
+    def ARCHITECTURES(self) -> Mapping[str, Any]:  # noqa: N802  (a constant of the module)
+        """Records by timm's names."""
+        ...
+
+    @property
+    def IMAGE_SIZES(self) -> Mapping[str, int]:  # noqa: N802
+        """Height and width in pixels of the images that one is made for, where they are not 224."""
+        ...
+
+    def create(self, architecture: Any, request: Request, /) -> Model:
+        """Builds the model of a record."""
+        ...
 
 
-FAMILIES = (
-    Family(vision_transformer.ARCHITECTURES, vision_transformer.create),
-    Family(eva.ARCHITECTURES, eva.create),
-    Family(resnet.ARCHITECTURES, resnet.create),
-    Family(efficientnet.ARCHITECTURES, efficientnet.create),
+FAMILIES: tuple[Family, ...] = (
+    vision_transformer,
+    eva,
+    resnet,
+    efficientnet,
 )
 
 OF_THE_RUN = ("num_classes", "img_size", "drop_rate", "drop_path_rate", "dynamic_img_size")
@@ -75,12 +85,12 @@ def create_model(
         dtype=dtype,
         remat=remat,
     )
-    return family.create(_change(name, family.architectures[name], arguments), request)
+    return family.create(_change(name, family.ARCHITECTURES[name], arguments), request)
 
 
 def architecture_names() -> list[str]:
     """timm's names of all architectures, sorted."""
-    return sorted(name for family in FAMILIES for name in family.architectures)
+    return sorted(name for family in FAMILIES for name in family.ARCHITECTURES)
 
 
 def default_image_size(name: str) -> int:
@@ -96,10 +106,7 @@ def default_image_size(name: str) -> int:
     518
     """
     name = bare_name(name)
-    record = _find_family(name).architectures[name]
-    if isinstance(record, vision_transformer.VisionTransformer | eva.Eva):
-        return record.img_size
-    return IMAGE_SIZES.get(name, DEFAULT_IMAGE_SIZE)
+    return _find_family(name).IMAGE_SIZES.get(name, DEFAULT_IMAGE_SIZE)
 
 
 def bare_name(name: str) -> str:
@@ -113,7 +120,7 @@ def bare_name(name: str) -> str:
 
 def _find_family(name: str) -> Family:
     for family in FAMILIES:
-        if name in family.architectures:
+        if name in family.ARCHITECTURES:
             return family
     hint = suggestion(name, architecture_names())
     raise InputError(

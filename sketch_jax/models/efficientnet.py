@@ -13,13 +13,13 @@ from jax import numpy as jnp
 from sketch_jax.models.convolutional import ACTIVATIONS, Conv, choose, run, symmetric_uniform
 from sketch_jax.models.efficientnet_blocks import BLOCKS, fan_out_normal, make_norm
 from sketch_jax.models.efficientnet_plan import Place, plan_stages, stem_channels
-from sketch_jax.models.efficientnet_table import ARCHITECTURES, EfficientNet
+from sketch_jax.models.efficientnet_table import ARCHITECTURES, IMAGE_SIZES, EfficientNet
 from sketch_jax.models.layers import Dropout, Linear
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.model import Model, Request
 from sketch_jax.models.pooling import GLOBAL_POOLS, FeatureMap, pooled_width
 
-__all__ = ["ARCHITECTURES", "EfficientNet", "create"]
+__all__ = ["ARCHITECTURES", "IMAGE_SIZES", "EfficientNet", "create"]
 
 
 class Network(nn.Module):

@@ -9,6 +9,7 @@ from flax import linen as nn
 from sketch_jax.models import efficientnet_stages as stages
 from sketch_jax.models.convolutional import GroupNorm, make_divisible
 from sketch_jax.models.efficientnet_rows import Stages, scale_depth
+from sketch_jax.models.image_sizes import sizes_by_name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -250,3 +251,62 @@ ARCHITECTURES: dict[str, EfficientNet] = {
 Left out: the pruned ones, whose widths follow no rule; those with layer norm, EvoNorm or global context;
 `fbnetc_100`, which timm builds with another epsilon when it loads the pretrained weights.
 """
+
+IMAGE_SIZES = sizes_by_name(
+    {
+        106: ("tinynet_e",),
+        152: ("tinynet_d",),
+        160: ("test_efficientnet", "test_efficientnet_gn"),
+        184: ("tinynet_c",),
+        188: ("tinynet_b",),
+        192: ("tf_efficientnetv2_b0", "tf_efficientnetv2_b1", "tinynet_a"),
+        208: ("tf_efficientnetv2_b2",),
+        240: (
+            "efficientnet_b1",
+            "efficientnet_cc_b1_8e",
+            "efficientnet_em",
+            "efficientnet_lite1",
+            "tf_efficientnet_b1",
+            "tf_efficientnet_cc_b1_8e",
+            "tf_efficientnet_em",
+            "tf_efficientnet_lite1",
+            "tf_efficientnetv2_b3",
+        ),
+        256: ("efficientnet_b2",),
+        260: ("efficientnet_lite2", "tf_efficientnet_b2", "tf_efficientnet_lite2"),
+        288: (
+            "efficientnet_b3",
+            "efficientnet_b3_g8_gn",
+            "efficientnet_b3_gn",
+            "efficientnet_x_b3",
+            "efficientnetv2_rw_s",
+            "efficientnetv2_s",
+        ),
+        300: (
+            "efficientnet_el",
+            "efficientnet_el_pruned",
+            "efficientnet_lite3",
+            "tf_efficientnet_b3",
+            "tf_efficientnet_el",
+            "tf_efficientnet_lite3",
+            "tf_efficientnetv2_s",
+        ),
+        320: ("efficientnet_b4", "efficientnetv2_m", "efficientnetv2_rw_m"),
+        380: ("efficientnet_lite4", "tf_efficientnet_b4", "tf_efficientnet_lite4"),
+        384: (
+            "efficientnetv2_l",
+            "efficientnetv2_xl",
+            "tf_efficientnetv2_l",
+            "tf_efficientnetv2_m",
+            "tf_efficientnetv2_xl",
+        ),
+        448: ("efficientnet_b5", "efficientnet_h_b5", "efficientnet_x_b5"),
+        456: ("tf_efficientnet_b5",),
+        475: ("tf_efficientnet_l2",),
+        528: ("efficientnet_b6", "tf_efficientnet_b6"),
+        600: ("efficientnet_b7", "tf_efficientnet_b7"),
+        672: ("efficientnet_b8", "tf_efficientnet_b8"),
+        800: ("efficientnet_l2",),
+    }
+)
+"""Height and width of the images in pixels, where it is not 224."""

@@ -36,7 +36,9 @@ from sketch_jax.models.rotary import (
 from sketch_jax.models.tokens import fit_embeddings, pool_tokens, put_before, refuse_image_size
 from sketch_jax.trees import Tree
 
-__all__ = ["ARCHITECTURES", "Eva", "create"]
+__all__ = ["ARCHITECTURES", "IMAGE_SIZES", "Eva", "create"]
+
+IMAGE_SIZES = {name: record.img_size for name, record in ARCHITECTURES.items()}
 
 Images = Float[Array, "batch height width 3"]
 Pooled = Float[Array, "batch *unpooled embedding"]

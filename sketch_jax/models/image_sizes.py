@@ -1,81 +1,14 @@
-"""The image sizes that timm's convolutional architectures are made for, where they are not 224 px."""
+"""The image sizes that architectures are made for."""
+
+from collections.abc import Iterable, Mapping
 
 DEFAULT_IMAGE_SIZE = 224
 
-NAMES_BY_IMAGE_SIZE: dict[int, tuple[str, ...]] = {
-    106: ("tinynet_e",),
-    152: ("tinynet_d",),
-    160: ("resnetrs50", "test_efficientnet", "test_efficientnet_gn", "test_resnet"),
-    176: ("resnet10t", "resnet14t"),
-    184: ("tinynet_c",),
-    188: ("tinynet_b",),
-    192: ("resnetrs101", "tf_efficientnetv2_b0", "tf_efficientnetv2_b1", "tinynet_a"),
-    208: ("tf_efficientnetv2_b2",),
-    240: (
-        "efficientnet_b1",
-        "efficientnet_cc_b1_8e",
-        "efficientnet_em",
-        "efficientnet_lite1",
-        "tf_efficientnet_b1",
-        "tf_efficientnet_cc_b1_8e",
-        "tf_efficientnet_em",
-        "tf_efficientnet_lite1",
-        "tf_efficientnetv2_b3",
-    ),
-    256: (
-        "ecaresnet26t",
-        "ecaresnet50t",
-        "ecaresnet200d",
-        "efficientnet_b2",
-        "resnet26t",
-        "resnet101d",
-        "resnet152d",
-        "resnet200d",
-        "resnetrs152",
-        "resnetrs200",
-        "resnetrs270",
-        "seresnet152d",
-        "seresnet200d",
-        "seresnet269d",
-    ),
-    260: ("efficientnet_lite2", "tf_efficientnet_b2", "tf_efficientnet_lite2"),
-    288: (
-        "efficientnet_b3",
-        "efficientnet_b3_g8_gn",
-        "efficientnet_b3_gn",
-        "efficientnet_x_b3",
-        "efficientnetv2_rw_s",
-        "efficientnetv2_s",
-        "resnetrs350",
-        "seresnextaa101d_32x8d",
-    ),
-    300: (
-        "efficientnet_el",
-        "efficientnet_el_pruned",
-        "efficientnet_lite3",
-        "tf_efficientnet_b3",
-        "tf_efficientnet_el",
-        "tf_efficientnet_lite3",
-        "tf_efficientnetv2_s",
-    ),
-    320: ("ecaresnet269d", "efficientnet_b4", "efficientnetv2_m", "efficientnetv2_rw_m", "resnetrs420"),
-    380: ("efficientnet_lite4", "tf_efficientnet_b4", "tf_efficientnet_lite4"),
-    384: (
-        "efficientnetv2_l",
-        "efficientnetv2_xl",
-        "seresnextaa201d_32x8d",
-        "tf_efficientnetv2_l",
-        "tf_efficientnetv2_m",
-        "tf_efficientnetv2_xl",
-    ),
-    448: ("efficientnet_b5", "efficientnet_h_b5", "efficientnet_x_b5"),
-    456: ("tf_efficientnet_b5",),
-    475: ("tf_efficientnet_l2",),
-    528: ("efficientnet_b6", "tf_efficientnet_b6"),
-    600: ("efficientnet_b7", "tf_efficientnet_b7"),
-    672: ("efficientnet_b8", "tf_efficientnet_b8"),
-    800: ("efficientnet_l2",),
-}
-"""Names of architectures by height and width in pixels; vision transformers state theirs in their records."""
 
-IMAGE_SIZES = {name: size for size, names in NAMES_BY_IMAGE_SIZE.items() for name in names}
+def sizes_by_name(names_by_size: Mapping[int, Iterable[str]]) -> dict[str, int]:
+    """The same table the other way round.
+
+    >>> sizes_by_name({160: ("a", "b"), 256: ("c",)})
+    {'a': 160, 'b': 160, 'c': 256}
+    """
+    return {name: size for size, names in names_by_size.items() for name in names}

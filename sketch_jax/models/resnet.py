@@ -27,9 +27,9 @@ from sketch_jax.models.pooling import (
     pooled_width,
 )
 from sketch_jax.models.resnet_blocks import BLOCKS, Place, plan_stages, stem_channels
-from sketch_jax.models.resnet_table import ARCHITECTURES, ResNet
+from sketch_jax.models.resnet_table import ARCHITECTURES, IMAGE_SIZES, ResNet
 
-__all__ = ["ARCHITECTURES", "ResNet", "create"]
+__all__ = ["ARCHITECTURES", "IMAGE_SIZES", "ResNet", "create"]
 
 
 class Network(nn.Module):

@@ -7,6 +7,7 @@ from typing import Literal
 from flax import linen as nn
 
 from sketch_jax.models.convolutional import BatchNorm, GroupNorm
+from sketch_jax.models.image_sizes import sizes_by_name
 
 Block = Literal["BasicBlock", "Bottleneck"]
 
@@ -199,3 +200,30 @@ ARCHITECTURES: dict[str, ResNet] = {
     ),
 }
 """timm's names. Left out: the two pruned ones, whose widths follow no rule."""
+
+IMAGE_SIZES = sizes_by_name(
+    {
+        160: ("resnetrs50", "test_resnet"),
+        176: ("resnet10t", "resnet14t"),
+        192: ("resnetrs101",),
+        256: (
+            "ecaresnet26t",
+            "ecaresnet50t",
+            "ecaresnet200d",
+            "resnet26t",
+            "resnet101d",
+            "resnet152d",
+            "resnet200d",
+            "resnetrs152",
+            "resnetrs200",
+            "resnetrs270",
+            "seresnet152d",
+            "seresnet200d",
+            "seresnet269d",
+        ),
+        288: ("resnetrs350", "seresnextaa101d_32x8d"),
+        320: ("ecaresnet269d", "resnetrs420"),
+        384: ("seresnextaa201d_32x8d",),
+    }
+)
+"""Height and width of the images in pixels, where it is not 224."""

@@ -33,7 +33,9 @@ from sketch_jax.models.vision_transformer_record import VisionTransformer
 from sketch_jax.models.vision_transformer_table import ARCHITECTURES
 from sketch_jax.trees import Tree
 
-__all__ = ["ARCHITECTURES", "VisionTransformer", "create"]
+__all__ = ["ARCHITECTURES", "IMAGE_SIZES", "VisionTransformer", "create"]
+
+IMAGE_SIZES = {name: record.img_size for name, record in ARCHITECTURES.items()}
 
 Images = Float[Array, "batch height width 3"]
 Pooled = Float[Array, "batch *unpooled embedding"]
