@@ -108,6 +108,7 @@ def fit_ours(model: Model, weights: Weights | None, state: Mapping[str, np.ndarr
         classifier=model.classifier,
         further_classifiers=model.further_classifiers,
         fresh=to_flax(state)[0],
+        filter_checkpoint=model.filter_checkpoint,
         adapt=model.adapt,
         place=jnp.array,
     )

@@ -1,6 +1,6 @@
 """The bridge from a Linen module to the plain functions of `Model`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flax import linen as nn
@@ -17,6 +17,7 @@ def as_model(
     feature_width: int,
     classifier: str,
     further_classifiers: tuple[str, ...] = (),
+    filter_checkpoint: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda tensors: tensors,
     adapt: Callable[[Tree], Tree] = lambda tree: tree,
 ) -> Model:
     """The plain functions of a Linen module.
@@ -29,6 +30,7 @@ def as_model(
         feature_width: channels of the pooled features.
         classifier: path of the classifier's parameters.
         further_classifiers: paths of those beside it.
+        filter_checkpoint: from checkpoints in older layouts to timm's current names and layout.
         adapt: fits pretrained parameters to this model.
     """
     apply: Any = module.apply  # its result type depends on `mutable`
@@ -65,5 +67,6 @@ def as_model(
         features=features,
         pool=pool,
         head=head,
+        filter_checkpoint=filter_checkpoint,
         adapt=adapt,
     )

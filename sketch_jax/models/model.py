@@ -1,7 +1,7 @@
 """What is asked of an architecture, and what the rest of the code sees of it: functions over dictionaries."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax import numpy as jnp
@@ -60,6 +60,9 @@ class Model:
     """(params, features) -> pooled [batch, feature_width]: timm's `forward_head(pre_logits=True)`."""
     head: Callable[..., Any]
     """(params, features, key, train) -> logits float32 [batch, class_count]: timm's `forward_head`."""
+    filter_checkpoint: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    """Renames and reshapes tensors of checkpoints in older layouts, by timm's names and in timm's layout, and
+    leaves out what is no parameter; returns current ones unchanged: timm's `checkpoint_filter_fn`."""
     adapt: Callable[[Tree], Tree]
     """Fits converted pretrained parameters to this model before they are checked against it: position
     embeddings resampled to the image size and the like; returns other trees unchanged."""

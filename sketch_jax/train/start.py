@@ -115,6 +115,7 @@ def _values(
         architecture=model.name,
         classifier=model.classifier,
         fresh=jax.tree.map(np.asarray, _fresh_classifier(model, stream(key, "parameters"))),
+        filter_checkpoint=model.filter_checkpoint,
         adapt=model.adapt,
         place=place,
     )

@@ -48,6 +48,7 @@ def fit(
     classifier: str,
     further_classifiers: Sequence[str] = (),
     fresh: Tree,
+    filter_checkpoint: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda tensors: tensors,
     adapt: Callable[[Tree], Tree] = lambda tree: tree,
     place: Callable[[np.ndarray], Any] = np.ascontiguousarray,
 ) -> Fitted:
@@ -62,6 +63,7 @@ def fit(
         classifier: path of the model's classifier; its tensors alone may be newly made or left out.
         further_classifiers: paths of others, such as the one that distillation has.
         fresh: newly made parameters, at least those of the classifiers; taken where the weights' do not fit.
+        filter_checkpoint: gives tensors of older layouts their current names (`Model.filter_checkpoint`).
         adapt: fits other parameters before they are checked (`Model.adapt`).
         place: makes the value of a leaf from a float32 array on the host, such as `jax.device_put`.
 
@@ -69,7 +71,7 @@ def fit(
         InputError: tensors are missing, left over or of another shape; all of them are listed.
     """
     expected = _Leaves(*map(flatten, template))
-    found, original_shapes = _read(weights, adapt)
+    found, original_shapes = _read(filter_checkpoint(weights.tensors), adapt)
     dropped = [path for path in original_shapes if path not in found.params]
     new: list[str] = []
     for path in (classifier, *further_classifiers):
@@ -102,8 +104,8 @@ class _Leaves(NamedTuple):
     statistics: dict[str, Any]
 
 
-def _read(weights: Weights, adapt: Callable[[Tree], Tree]) -> tuple[_Leaves, dict[str, Shape]]:
-    params, statistics = to_flax(weights.tensors)
+def _read(tensors: Mapping[str, Any], adapt: Callable[[Tree], Tree]) -> tuple[_Leaves, dict[str, Shape]]:
+    params, statistics = to_flax(tensors)
     shapes = {path: leaf.shape for path, leaf in flatten(params).items()}
     return _Leaves(flatten(adapt(params)), flatten(statistics)), shapes
 
