@@ -40,6 +40,9 @@ def attend(
     key: Float[Array, "batch asked heads head_width"],
     value: Float[Array, "batch asked heads value_width"],
     thin: Thin | None = None,
+    *,
+    bias: Float[Array, "kinds heads asking asked"] | None = None,
+    scale: float | None = None,
 ) -> Float[Array, "batch asking heads value_width"]:
     """Scaled dot-product attention; the softmax is float32.
 
@@ -48,12 +51,18 @@ def attend(
         key: of the tokens that are asked.
         value: what is averaged.
         thin: dropout of the attention weights; None: none, which is what flash attention needs.
+        bias: added to the scores, float32; where windows have biases of their own, there are several, which
+            the batch repeats in turn.
+        scale: of the scores; None: head_width**-0.5.
     """
     alike = query.shape == key.shape == value.shape
-    if thin is None and alike and flash_attention_runs(query.dtype, query.shape[-1]):
-        return jax.nn.dot_product_attention(query, key, value, implementation="cudnn")
-    scaled = query * query.shape[-1] ** -0.5
-    scores = jnp.einsum("bqhd,bkhd->bhqk", scaled, key, preferred_element_type=jnp.float32)
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    if thin is None and bias is None and alike and flash_attention_runs(query.dtype, query.shape[-1]):
+        return jax.nn.dot_product_attention(query, key, value, scale=factor, implementation="cudnn")
+    scores = jnp.einsum("bqhd,bkhd->bhqk", query * factor, key, preferred_element_type=jnp.float32)
+    if bias is not None:
+        by_kind = scores.reshape(-1, *bias.shape)
+        scores = (by_kind + bias[None]).reshape(scores.shape)
     weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
     return jnp.einsum("bhqk,bkhd->bqhd", weights if thin is None else thin(weights), value)
 
