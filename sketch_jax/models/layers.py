@@ -24,6 +24,9 @@ INITIAL_DEVIATION = 0.02
 NEAR_ZERO = 1e-6
 """Standard deviation of new tokens and gates in timm's transformers."""
 
+TRUNCATED_NORMAL: Initializer = nn.initializers.truncated_normal(INITIAL_DEVIATION, lower=-100, upper=100)
+"""timm's, which cuts off at ±2, a hundred deviations away."""
+
 NORMAL: Initializer = nn.initializers.normal(INITIAL_DEVIATION)
 
 

@@ -50,6 +50,8 @@ class Model:
     further_classifiers: tuple[str, ...] = ()
     """Paths of classifiers whose logits are averaged with its own, such as `head_dist` of distilled models; a
     new label set replaces them, too."""
+    tasks: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Classes of each named task, whose logits lie side by side in this order; empty: there is one task."""
     init: Callable[[Any], tuple[Tree, Tree]]
     """key -> (params, statistics), float32; statistics is empty without batch norm."""
     features: Callable[..., tuple[Any, Tree]]

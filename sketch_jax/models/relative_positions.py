@@ -9,16 +9,13 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sketch_jax.models.layers import INITIAL_DEVIATION, Initializer
+from sketch_jax.models.layers import TRUNCATED_NORMAL, Initializer
 
 Pair = tuple[int, int]
 Bias = Float[Array, "heads asking asked"]
 
 PREFIX_ENTRIES = 3
 """Entries of a table for the token before the cells: it asks, is asked, asks itself."""
-
-TRUNCATED_NORMAL: Initializer = nn.initializers.truncated_normal(INITIAL_DEVIATION, lower=-100, upper=100)
-"""timm's, which cuts off at ±2, a hundred deviations away."""
 
 
 def distance_count(window: Pair) -> int:

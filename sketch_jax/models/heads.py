@@ -1,0 +1,181 @@
+"""Heads for any family, in place of timm's own: perceptrons, other starts, several named tasks.
+
+A head reads the pooled features and stands where the classifier stood, so that its parameters lie under the
+same path: `head/fc1/kernel` in place of `head/kernel`.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax
+from flax import linen as nn
+from jax import numpy as jnp
+from jaxtyping import Array, Float
+
+from sketch_jax.errors import InputError
+from sketch_jax.models.classifier_heads import torch_linear_init
+from sketch_jax.models.head_options import HeadOptions
+from sketch_jax.models.layers import ACTIVATIONS, TRUNCATED_NORMAL, Dropout, Linear
+from sketch_jax.models.model import Model
+from sketch_jax.trees import Tree, flatten, unflatten
+
+Pooled = Float[Array, "batch width"]
+Logits = Float[Array, "batch classes"]
+
+ONE_TASK: Mapping[str, int] = MappingProxyType({})
+
+
+class Perceptron(nn.Module):
+    """Linear maps `fc1`, `fc2`, … with activations between them.
+
+    References:
+        timm/layers/mlp.py for the names.
+    """
+
+    options: HeadOptions
+    class_count: int
+
+    @nn.compact
+    def __call__(self, pooled: Pooled) -> Logits:
+        """The logits of pooled features."""
+        widths = (*self.options.hidden, self.class_count)
+        for index, width in enumerate(widths, 1):
+            pooled = create_linear(self.options, pooled.shape[-1], width, name=f"fc{index}")(pooled)
+            if index < len(widths):
+                pooled = ACTIVATIONS[self.options.activation](pooled)
+        return pooled
+
+
+class NamedHeads(nn.Module):
+    """A head for each task; logits side by side, in the order of the tasks."""
+
+    options: HeadOptions
+    tasks: Mapping[str, int]
+
+    @nn.compact
+    def __call__(self, pooled: Pooled) -> Logits:
+        """The logits of pooled features."""
+        heads = [
+            create_classifier(self.options, pooled.shape[-1], count, name=task)
+            for task, count in self.tasks.items()
+        ]
+        return jnp.concatenate([head(pooled) for head in heads], axis=-1)
+
+
+def create_linear(options: HeadOptions, width: int, features: int, name: str | None = None) -> Linear:
+    """A map from so many channels that starts as the options say."""
+    if options.start == "default":
+        init = torch_linear_init(width)
+        return Linear(features, True, init, init, name=name)
+    init = nn.initializers.xavier_uniform() if options.start == "xavier_uniform" else TRUNCATED_NORMAL
+    return Linear(features, True, init, name=name)
+
+
+def create_classifier(
+    options: HeadOptions, width: int, class_count: int, name: str | None = None
+) -> Perceptron | Linear:
+    """From pooled features to the logits of one task: `kernel` and `bias`, or the maps of a perceptron."""
+    if options.hidden:
+        return Perceptron(options, class_count, name=name)
+    return create_linear(options, width, class_count, name)
+
+
+def replaces_head(options: HeadOptions, tasks: Mapping[str, int] = ONE_TASK) -> bool:
+    """Whether options ask for anything but timm's own head."""
+    return bool(options.hidden or tasks or options.start != "default")
+
+
+def replace_head(
+    model: Model, options: HeadOptions, *, tasks: Mapping[str, int] = ONE_TASK, dropout: float = 0.0
+) -> Model:
+    """The model with another head on its pooled features.
+
+    Args:
+        model: any.
+        options: the head's; dropout samples are the training step's.
+        tasks: classes of each named task; empty: one task with the classes of the model.
+        dropout: probability that a pooled feature is left out before the head.
+
+    Raises:
+        InputError: a task has no class, or a name that no parameter path can have.
+
+    References:
+        Multi-sample dropout: arXiv:1905.09788.
+    """
+    _check_tasks(tasks)
+    if tasks:
+        classifier = NamedHeads(options, tasks)
+    else:
+        classifier = create_classifier(options, model.feature_width, model.class_count)
+    replaced = (model.classifier, *model.further_classifiers)
+    thin = Dropout(dropout)
+
+    def init(key: Any) -> tuple[Tree, Tree]:
+        params, statistics = model.init(key)
+        kept = {path: leaf for path, leaf in flatten(params).items() if not lies_under(path, replaced)}
+        new: Any = classifier.init(key, jnp.zeros((1, model.feature_width), jnp.float32))
+        made = {f"{model.classifier}/{path}": leaf for path, leaf in flatten(new["params"]).items()}
+        return unflatten(kept | made), statistics
+
+    def head(params: Tree, features: Any, key: Any, train: bool) -> Logits:
+        pooled = model.pool(params, features)
+        thinned: Any = thin.apply({}, pooled, train, rngs={"dropout": key} if train else {})
+        logits: Any = classifier.apply(
+            {"params": subtree(params, model.classifier)}, thinned.astype(jnp.float32)
+        )
+        return logits
+
+    return dataclasses.replace(
+        model,
+        class_count=sum(tasks.values()) if tasks else model.class_count,
+        tasks=dict(tasks),
+        further_classifiers=(),
+        init=init,
+        head=head,
+    )
+
+
+def split_tasks(logits: Float[Array, "*axes classes"], tasks: Mapping[str, int]) -> dict[str, jax.Array]:
+    """The logits of each task.
+
+    Args:
+        logits: of all tasks side by side.
+        tasks: classes of each, in their order (`Model.tasks`).
+
+    >>> {name: part.tolist() for name, part in split_tasks(jnp.arange(5), {"mask": 3, "gender": 2}).items()}
+    {'mask': [0, 1, 2], 'gender': [3, 4]}
+    """
+    ends = list(itertools.accumulate(tasks.values()))
+    return {
+        task: logits[..., end - count : end] for (task, count), end in zip(tasks.items(), ends, strict=True)
+    }
+
+
+def lies_under(path: str, places: tuple[str, ...]) -> bool:
+    """Whether a parameter's path is one of these places or within one."""
+    return any(path == place or path.startswith(f"{place}/") for place in places)
+
+
+def subtree(tree: Tree, path: str) -> Tree:
+    """What lies at a path.
+
+    >>> subtree({"head": {"fc": {"bias": 1}}}, "head/fc")
+    {'bias': 1}
+    """
+    for part in path.split("/"):
+        tree = tree[part]
+    return tree
+
+
+def _check_tasks(tasks: Mapping[str, int]) -> None:
+    for task, count in tasks.items():
+        if not task.isidentifier() or task[-1].isdigit():
+            raise InputError(
+                f"task {task!r}: the name becomes a part of parameter paths; write letters and underscores, "
+                "and a letter at the end"
+            )
+        if count < 1:
+            raise InputError(f"task {task!r}: has {count} classes; it needs at least 1")
