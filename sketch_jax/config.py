@@ -29,7 +29,7 @@ class Config:
     seed: int = 0
     """Root of all randomness: split, order, augmentation, dropout, new parameters."""
     epochs: int = 10
-    """Passes over the training images."""
+    """Passes over the training images; 0: none, the start weights are evaluated and predict."""
     batch_size: int = 64
     """Images a step, over all devices together."""
     image_size: int | None = None
@@ -59,11 +59,10 @@ class Config:
 
     def __post_init__(self):
         """Refuses values that no run could have."""
-        positive = ("epochs", "batch_size") + (("image_size",) if self.image_size is not None else ())
-        for field in positive:
-            if getattr(self, field) < 1:
-                option = field.replace("_", "-")
-                raise InputError(f"--{option} {getattr(self, field)}: must be at least 1")
+        for field, least in (("epochs", 0), ("batch_size", 1), ("image_size", 1)):
+            value = getattr(self, field)
+            if value is not None and value < least:
+                raise InputError(f"--{field.replace('_', '-')} {value}: must be at least {least}")
         if not 0.0 <= self.label_smoothing < 1.0:
             raise InputError(f"--label-smoothing {self.label_smoothing}: must be at least 0 and below 1")
 

@@ -183,7 +183,7 @@ SMALL = "--model.pretrained None --model.name test_vit --image-size 32 --batch-s
     ("options", "message"),
     [
         (["--source.root", "absent"], r"absent.*no such folder"),
-        (["--epochs", "0"], r"--epochs 0: must be at least 1"),
+        (["--epochs", "-1"], r"--epochs -1: must be at least 0"),
         (["--label-smoothing", "1"], r"--label-smoothing 1.0: must be at least 0 and below 1"),
         (["--model.name", "resnet81"], r"resnet81.*(resnet18|resnet101|resnet51)"),
         (["--image-size", "33"], r"33.*patch"),

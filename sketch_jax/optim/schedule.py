@@ -19,7 +19,7 @@ def create_schedule(
     Args:
         schedule: lengths and rates.
         peak_learning_rate: rate at the end of the warm-up.
-        steps: steps of the whole run.
+        steps: steps of the whole run; with none the rate is 0.
         steps_per_epoch: steps of one epoch.
 
     Raises:
@@ -28,6 +28,8 @@ def create_schedule(
     References:
         Loshchilov and Hutter, SGDR (2017), equation 5 without restarts.
     """
+    if steps == 0:
+        return optax.constant_schedule(0.0)
     warmup_steps = round(schedule.warmup_epochs * steps_per_epoch)
     if not 0 <= warmup_steps < steps:
         raise InputError(

@@ -7,8 +7,10 @@ from typing import Any
 
 from sketch_jax.run.setting import Setting
 from sketch_jax.run.training import Trained
+from sketch_jax.train.compile import Compiled
 from sketch_jax.train.devices import device_peak_flops
 from sketch_jax.train.environment import environment_facts, peak_memory_bytes
+from sketch_jax.train.loop import Outcome
 from sketch_jax.train.run_directory import read_run_card, write_run_card
 from sketch_jax.trees import count_elements
 
@@ -75,7 +77,7 @@ def speed_facts(setting: Setting, trained: Trained) -> Mapping[str, Any]:
     """Figures of the loop of this start; nothing where it took no step."""
     outcome, programs = trained.outcome, trained.programs
     seconds, steps = outcome.training_seconds, outcome.steps_taken
-    if not steps:
+    if programs.train is None or not steps:
         return {}
     return {
         "steps": setting.plan.steps,
@@ -85,18 +87,17 @@ def speed_facts(setting: Setting, trained: Trained) -> Mapping[str, Any]:
         "step_peak_bytes": programs.train.peak_bytes,
         "images_per_second": steps * setting.plan.batch_size / seconds,
         "data_wait_share": trained.waited_seconds / seconds,
-        "mfu": model_flops_utilisation(setting, trained),
+        "mfu": model_flops_utilisation(setting, programs.train, outcome),
     }
 
 
-def model_flops_utilisation(setting: Setting, trained: Trained) -> float | None:
+def model_flops_utilisation(setting: Setting, program: Compiled, outcome: Outcome) -> float | None:
     """Share of the devices' peak that the steps used.
 
     None where the peak or the count is not known, and under remat, which computes more than the model's.
     """
     kind = setting.mesh.devices.flat[0].device_kind
     peak = device_peak_flops(kind, setting.start.compute_dtype.name)
-    flops, steps = trained.programs.train.flops, trained.outcome.steps_taken
-    if peak is None or not flops or setting.config.model.remat:
+    if peak is None or not program.flops or setting.config.model.remat:
         return None
-    return flops * steps / trained.outcome.training_seconds / peak
+    return program.flops * outcome.steps_taken / outcome.training_seconds / peak

@@ -29,8 +29,8 @@ Predict = Callable[[TrainState, Examples, np.ndarray, ImageCache | None], Predic
 class Programs:
     """Compiled for one batch shape and one mesh."""
 
-    train: Compiled
-    """(state, batch, key) -> (state, metrics); the state's buffers are given up."""
+    train: Compiled | None
+    """(state, batch, key) -> (state, metrics); the state's buffers are given up. None: no step is left."""
     predict: Compiled
     """(params, statistics, images) -> logits."""
 
@@ -53,8 +53,21 @@ def initial_state(setting: Setting) -> TrainState:
     return jax.device_put(state, on_all(setting.mesh))
 
 
-def compile_programs(setting: Setting, state: TrainState) -> Programs:
-    """Compiles training and prediction for the shapes of a state and of the run's batches."""
+def compile_programs(setting: Setting, state: TrainState, steps_left: int) -> Programs:
+    """Compiles training, where a step is left, and prediction, for a state and the run's batches."""
+    start, everywhere = setting.start, on_all(setting.mesh)
+    batch = abstract_batch(setting.config.batch_size, start.preprocessing.image_size, setting.mesh)
+    placed = abstract(state, everywhere)
+    predict_step = make_predict_step(start.model, start.preprocessing)
+    arguments = placed.trainable, placed.statistics, batch.images
+    return Programs(
+        train=compile_train_step(setting, placed, batch) if steps_left else None,
+        predict=compile_step(predict_step, *arguments, out_shardings=everywhere),
+    )
+
+
+def compile_train_step(setting: Setting, placed: TrainState, batch: Batch) -> Compiled:
+    """Compiles training for the shapes and the placement of a state and a batch."""
     config, start, everywhere = setting.config, setting.start, on_all(setting.mesh)
     step = make_train_step(
         start.model,
@@ -63,16 +76,10 @@ def compile_programs(setting: Setting, state: TrainState) -> Programs:
         create_optimizer(config.optimizer, setting.schedule),
         setting.schedule,
         config.label_smoothing,
+        config.model.head.dropout_samples,
     )
-    batch = abstract_batch(config.batch_size, start.preprocessing.image_size, setting.mesh)
-    placed = abstract(state, everywhere)
     results = jax.tree.map(lambda _: everywhere, placed), everywhere
-    predict_step = make_predict_step(start.model, start.preprocessing)
-    arguments = placed.trainable, placed.statistics, batch.images
-    return Programs(
-        train=compile_step(step, placed, batch, setting.key, donate=(0,), out_shardings=results),
-        predict=compile_step(predict_step, *arguments, out_shardings=everywhere),
-    )
+    return compile_step(step, placed, batch, setting.key, donate=(0,), out_shardings=results)
 
 
 def make_predict(setting: Setting, programs: Programs) -> Predict:

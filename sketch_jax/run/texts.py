@@ -21,7 +21,6 @@ def opening_lines(setting: Setting) -> Sequence[str]:
     config, start, plan = setting.config, setting.start, setting.plan
     parameters = count_elements(start.params)
     devices = setting.mesh.devices
-    first_rate, last_rate = (np.asarray(setting.schedule(step)).item() for step in (0, plan.steps))
     paragraphs = {
         "run": [f"{config.name}, in {setting.directory}"],
         "data": [data_text(setting)],
@@ -34,6 +33,20 @@ def opening_lines(setting: Setting) -> Sequence[str]:
         "devices": [
             f"{devices.size} × {devices.flat[0].device_kind}, computing in {start.compute_dtype.name}"
         ],
+        **(training_texts(setting) if plan.steps else {"training": ["none: the start weights predict"]}),
+    }
+    return [
+        f"{name if index == 0 else '':<{LABEL_WIDTH}}{line}"
+        for name, lines in paragraphs.items()
+        for index, line in enumerate(lines)
+    ]
+
+
+def training_texts(setting: Setting) -> Mapping[str, Sequence[str]]:
+    """How long training is, and at which rates."""
+    config, plan = setting.config, setting.plan
+    first_rate, last_rate = (np.asarray(setting.schedule(step)).item() for step in (0, plan.steps))
+    return {
         "training": [
             f"{counted(config.epochs, 'epoch')} × {counted(plan.steps_per_epoch, 'step')} of "
             f"{counted(plan.batch_size, 'image')} = {counted(plan.steps, 'step')}{leftover_text(setting)}"
@@ -43,11 +56,6 @@ def opening_lines(setting: Setting) -> Sequence[str]:
             f"{counted(config.schedule.warmup_epochs, 'epoch')}, {last_rate:.3g} at the end"
         ],
     }
-    return [
-        f"{name if index == 0 else '':<{LABEL_WIDTH}}{line}"
-        for name, lines in paragraphs.items()
-        for index, line in enumerate(lines)
-    ]
 
 
 def counted(number: float, noun: str) -> str:
@@ -132,8 +140,11 @@ def next_steps(config: Config, directory: Path) -> Sequence[str]:
         weights = "--model.name None --image-size None --model.pretrained timm/resnet18.a1_in1k"
         first = f"{again} --name tuned {weights}   # not from scratch"
     else:
-        name = f"{config.name}-{config.epochs * 2}-epochs"
-        first = f"{again} --name {shlex.quote(name)} --epochs {config.epochs * 2}   # twice as long"
+        longer = config.epochs * 2 or 10
+        purpose = "twice as long" if config.epochs else "with training"
+        first = (
+            f"{again} --name {shlex.quote(f'{config.name}-{longer}-epochs')} --epochs {longer}   # {purpose}"
+        )
     return [
         first,
         f"python -m convert to-timm {place} --output {place}-timm   # back to timm",

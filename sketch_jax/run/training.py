@@ -22,7 +22,7 @@ from sketch_jax.run.programs import (
 )
 from sketch_jax.run.setting import Setting
 from sketch_jax.train.checkpoints import Checkpoints
-from sketch_jax.train.loop import Calls, Outcome, fit
+from sketch_jax.train.loop import SELECTION_METRIC, Calls, Outcome, fit
 from sketch_jax.train.mesh import stage
 from sketch_jax.train.progress import TrainingProgress
 from sketch_jax.train.state import TrainState
@@ -65,9 +65,9 @@ def train(
     if restored is not None:
         state = restored.state
         setting.console.print(f"going on from the checkpoint of step {restored.step:,}")
-    programs, cache = compile_and_decode(setting, state)
-    predict = make_predict(setting, programs)
     first_step = int(jax.device_get(state.step))
+    programs, cache = compile_and_decode(setting, state, setting.plan.steps - first_step)
+    predict = make_predict(setting, programs)
     evaluate = make_evaluate(predict, setting.data, cache)
 
     def save(step: int, state: TrainState, metric: float | None) -> None:
@@ -78,7 +78,10 @@ def train(
         setting.directory, step=first_step, tensorboard=setting.config.logging.tensorboard
     ) as tracker:
         if first_step == 0:
-            report_before_training(evaluate(state), tracker, setting.console)
+            measured = evaluate(state)
+            report_before_training(measured, tracker, setting.console)
+            if setting.plan.steps == 0:
+                save(0, state, measured.get(SELECTION_METRIC))
         with TrainingProgress(setting.plan, first_step, setting.console) as progress:
             calls = Calls(
                 evaluate=evaluate,
@@ -99,22 +102,24 @@ def report_before_training(measured: Mapping[str, float], tracker: Tracker, cons
         console.print(f"before training: held-out accuracy {measured['accuracy']:.4f}")
 
 
-def compile_and_decode(setting: Setting, state: TrainState) -> tuple[Programs, ImageCache | None]:
-    """Compiles the programs while the images are decoded.
+def compile_and_decode(
+    setting: Setting, state: TrainState, steps_left: int
+) -> tuple[Programs, ImageCache | None]:
+    """Compiles the programs while the images are decoded; those to train on only where a step is left.
 
     What is wrong with images is said at once, though the process ends with the compiler.
     """
     data = setting.data
-    rows = np.concatenate([data.train_rows, data.validation_rows])
+    rows = np.concatenate([data.train_rows if steps_left else data.train_rows[:0], data.validation_rows])
     if not setting.console.is_terminal:
-        setting.console.print("compiling the training step and decoding the images", markup=False)
+        setting.console.print("compiling the programs and decoding the images", markup=False)
     background = ThreadPoolExecutor(1)
     try:
-        compiling = background.submit(compile_programs, setting, state)
+        compiling = background.submit(compile_programs, setting, state, steps_left)
         cache = decode_to_memory(
             data.dataset.train, rows, setting.start.preprocessing, setting.config.loading, setting.console
         )
-        with setting.console.status("compiling the training step"):
+        with setting.console.status("compiling the programs"):
             return compiling.result(), cache
     finally:
         background.shutdown(wait=False)
@@ -128,6 +133,11 @@ def run_loop(
     calls: Calls,
 ) -> tuple[Outcome, float]:
     """The loop over staged batches; returns its outcome and the seconds it waited for them."""
+    if programs.train is None:
+        nothing = Outcome(
+            state=state, metrics={}, seconds=0.0, training_seconds=0.0, steps_taken=0, interrupted=False
+        )
+        return nothing, 0.0
     config, data, plan = setting.config, setting.data, setting.plan
     first_step = int(jax.device_get(state.step))
     batches = training_batches(
