@@ -85,6 +85,11 @@ def _from_run(directory: Path) -> Exportable:
     path = directory / str(best[0] if best is not None else steps[-1])
     tree = unflatten(read_leaves(path, ["trainable/", "statistics/"]))
     params = tree["trainable"]
+    if record["model"].get("head", {}).get("hidden"):
+        raise InputError(
+            f"{path}: its head has hidden layers, and timm's models end in one linear map; train with "
+            "--model.head.hidden left out to export to timm"
+        )
     class_names = tuple(record["class_names"])
     config = describe_for_timm(
         record["model"]["name"],

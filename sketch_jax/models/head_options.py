@@ -17,7 +17,7 @@ class HeadOptions:
     activation: Literal["relu", "gelu"] = "relu"
     """After each hidden layer."""
     start: HeadStart = "default"
-    """New weights: as timm's for a linear map and as torch's for an MLP (`default`), Xavier-uniform, or normal
+    """New weights: as timm's for a linear map and torch's for an MLP (`default`), Xavier-uniform, or normal
     with deviation 0.02 as timm's transformers; biases of the last two are zero."""
     rows: str | None = None
     """JSON file from class names to rows of the pretrained classifier: the linear map starts from those rows,

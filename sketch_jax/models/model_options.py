@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal
 
 from sketch_jax.errors import refuse_faults
+from sketch_jax.models.head_options import HeadOptions
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -18,8 +19,10 @@ class ModelOptions:
     """Start weights: a name on the hub such as `timm/vit_small_patch16_224.augreg_in21k_ft_in1k`,
     `local-dir:PATH` (a folder with timm's `config.json` and `model.safetensors`), or a `.safetensors` file;
     None: everything is newly made."""
+    head: HeadOptions = HeadOptions()
+    """What follows the pooled features."""
     dropout: float = 0.0
-    """Probability that a pooled feature is left out before the classifier, 0 to below 1."""
+    """Probability that a pooled feature is left out before the head, 0 to below 1."""
     drop_path: float = 0.0
     """Probability that a residual branch is left out for an image, 0 to below 1: this rate in the last block,
     less in earlier ones, none in the first."""

@@ -51,7 +51,7 @@ def prepare(config: Config, console: Console) -> Setting:
         config.model,
         config.preprocessing,
         config.image_size,
-        len(data.dataset.train.class_names),
+        data.dataset.train.class_names,
         jax.random.key(config.seed),
         lambda array: jax.device_put(array, on_all(mesh)),
     )

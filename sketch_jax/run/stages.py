@@ -98,6 +98,7 @@ def model_record(setting: Setting) -> Mapping[str, Any]:
             "arguments": dict(start.arguments),
             "classifier": start.model.classifier,
             "feature_width": start.model.feature_width,
+            "head": to_json(setting.config.model.head),
         },
         "class_names": list(setting.data.dataset.train.class_names),
         "preprocessing": to_json(start.preprocessing),

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,10 +13,12 @@ from jaxtyping import Array, Key
 from sketch_jax.errors import InputError
 from sketch_jax.keys import stream
 from sketch_jax.models.architectures import create_model, default_image_size
+from sketch_jax.models.heads import lies_under, replace_head, replaces_head
 from sketch_jax.models.model import Model
 from sketch_jax.models.model_options import ModelOptions
 from sketch_jax.preprocessing import Preprocessing, PreprocessingChanges, change_preprocessing
-from sketch_jax.trees import Tree, count_elements
+from sketch_jax.trees import Tree, count_elements, flatten, unflatten
+from sketch_jax.weights.head_rows import Rows, read_rows
 from sketch_jax.weights.load import fit, summary
 from sketch_jax.weights.sources import Weights, open_weights
 from sketch_jax.weights.timm_config import architecture_from, preprocessing_from
@@ -50,7 +53,7 @@ def create_start(
     options: ModelOptions,
     changes: PreprocessingChanges,
     image_size: int | None,
-    class_count: int,
+    class_names: Sequence[str],
     key: Key[Array, ""],
     place: Callable[[Any], Any],
 ) -> Start:
@@ -60,7 +63,7 @@ def create_start(
         options: architecture and start weights.
         changes: to the preprocessing that the weights ask for.
         image_size: in pixels; None: what the weights or the architecture ask for.
-        class_count: classes of the new head.
+        class_names: classes of the new head.
         key: of new parameters.
         place: puts an array on the devices.
 
@@ -82,14 +85,17 @@ def create_start(
     model = create_model(
         name,
         arguments=arguments,
-        class_count=class_count,
+        class_count=len(class_names),
         image_size=preprocessing.image_size,
         dropout=options.dropout,
         drop_path=options.drop_path,
         dtype=dtype,
         remat=options.remat,
     )
-    params, statistics, lines = _values(model, weights, key, place)
+    if replaces_head(options.head):
+        model = replace_head(model, options.head, dropout=options.dropout)
+    rows = None if options.head.rows is None else read_rows(Path(options.head.rows), class_names)
+    params, statistics, lines = _values(model, weights, rows, key, place)
     return Start(
         model=model,
         arguments=arguments,
@@ -103,10 +109,18 @@ def create_start(
 
 
 def _values(
-    model: Model, weights: Weights | None, key: Key[Array, ""], place: Callable[[Any], Any]
+    model: Model,
+    weights: Weights | None,
+    rows: Rows | None,
+    key: Key[Array, ""],
+    place: Callable[[Any], Any],
 ) -> tuple[Tree, Tree, Sequence[str]]:
     template = jax.eval_shape(model.init, key)
     if weights is None:
+        if rows is not None:
+            raise InputError(
+                "--model.head.rows: there are no pretrained weights; set --model.pretrained, too"
+            )
         params, statistics = jax.tree.map(place, jax.jit(model.init)(stream(key, "parameters")))
         return params, statistics, [f"none: all {count_elements(params):,} parameters are newly made"]
     fitted = fit(
@@ -114,7 +128,9 @@ def _values(
         template,
         architecture=model.name,
         classifier=model.classifier,
-        fresh=jax.tree.map(np.asarray, _fresh_classifier(model, stream(key, "parameters"))),
+        further_classifiers=model.further_classifiers,
+        fresh=jax.tree.map(np.asarray, _fresh_classifiers(model, stream(key, "parameters"))),
+        rows=rows,
         filter_checkpoint=model.filter_checkpoint,
         adapt=model.adapt,
         place=place,
@@ -123,11 +139,12 @@ def _values(
     return params, fitted.statistics, summary(fitted.report)
 
 
-def _fresh_classifier(model: Model, key: Key[Array, ""]) -> Tree:
-    """New values of the classifier alone: nothing else of the model is computed or held."""
-    top = model.classifier.split("/")[0]
+def _fresh_classifiers(model: Model, key: Key[Array, ""]) -> Tree:
+    """New values of the classifiers alone: nothing else of the model is computed or held."""
+    places = (model.classifier, *model.further_classifiers)
 
-    def classifier(key: Any) -> Tree:
-        return {name: value for name, value in model.init(key)[0].items() if name == top}
+    def classifiers(key: Any) -> Tree:
+        leaves = flatten(model.init(key)[0])
+        return unflatten({path: leaf for path, leaf in leaves.items() if lies_under(path, places)})
 
-    return jax.jit(classifier)(key)
+    return jax.jit(classifiers)(key)

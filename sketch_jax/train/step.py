@@ -35,6 +35,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
     label_smoothing: float,
+    dropout_samples: int = 1,
 ) -> TrainStep:
     """Builds the step (state, batch, key) -> (state, metrics).
 
@@ -45,13 +46,18 @@ def make_train_step(
         optimizer: from gradients to updates.
         schedule: learning rate by step, for the metrics.
         label_smoothing: weight of the uniform distribution in the targets, in 0 to 1.
+        dropout_samples: masks of the head's dropout, over which the loss is the mean (arXiv:1905.09788).
     """
 
     def objective(trainable: Tree, statistics: Tree, inputs: Any, targets: Any, mask: Any, key: Any):
         features_key, head_key = jax.random.split(key)
         features, statistics = model.features(trainable, statistics, inputs, features_key, True)
-        logits = model.head(trainable, features, head_key, True)
-        return cross_entropy(logits, smooth_targets(targets, label_smoothing), mask), statistics
+        smooth = smooth_targets(targets, label_smoothing)
+        losses = [
+            cross_entropy(model.head(trainable, features, key, True), smooth, mask)
+            for key in jax.random.split(head_key, dropout_samples)
+        ]
+        return sum(losses) / dropout_samples, statistics
 
     def train_step(state: TrainState, batch: Any, key: Any) -> tuple[TrainState, Metrics]:
         images, targets = augment(stream(key, "augment", state.step), batch.images, batch.labels, batch.mask)

@@ -8,6 +8,7 @@ import numpy as np
 
 from sketch_jax.errors import InputError
 from sketch_jax.trees import Tree, flatten, unflatten
+from sketch_jax.weights.head_rows import Rows, choose_rows
 from sketch_jax.weights.names import timm_axes, timm_name, timm_statistic_name, to_flax
 from sketch_jax.weights.sources import Weights
 from sketch_jax.weights.timm_config import architecture_from
@@ -30,6 +31,8 @@ class LoadReport:
     """In the weights and not used: the classifier of other classes, or parts that the model does not have."""
     loaded_values: int
     """Numbers in all loaded tensors."""
+    rows: tuple[int, int] | None = None
+    """Classes that start from rows of the weights' classifier, and all classes; None: not asked for."""
 
 
 class Fitted(NamedTuple):
@@ -48,6 +51,7 @@ def fit(
     classifier: str,
     further_classifiers: Sequence[str] = (),
     fresh: Tree,
+    rows: Rows | None = None,
     filter_checkpoint: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda tensors: tensors,
     adapt: Callable[[Tree], Tree] = lambda tree: tree,
     place: Callable[[np.ndarray], Any] = np.ascontiguousarray,
@@ -63,6 +67,7 @@ def fit(
         classifier: path of the model's classifier; its tensors alone may be newly made or left out.
         further_classifiers: paths of others, such as the one that distillation has.
         fresh: newly made parameters, at least those of the classifiers; taken where the weights' do not fit.
+        rows: of the weights' classifiers that the model's start from; None: the classifiers as they are.
         filter_checkpoint: gives tensors of older layouts their current names (`Model.filter_checkpoint`).
         adapt: fits other parameters before they are checked (`Model.adapt`).
         place: makes the value of a leaf from a float32 array on the host, such as `jax.device_put`.
@@ -74,12 +79,18 @@ def fit(
     found, original_shapes = _read(filter_checkpoint(weights.tensors), adapt)
     dropped = [path for path in original_shapes if path not in found.params]
     new: list[str] = []
+    made = flatten(fresh)
     for path in (classifier, *further_classifiers):
+        if rows is not None:
+            chosen = choose_rows(_within(found.params, path), _within(made, path), rows, weights.origin)
+            found.params.update(chosen)
+            original_shapes |= {path: leaf.shape for path, leaf in chosen.items()}
         new += _exchange_classifier(found.params, expected.params, path, dropped)
     _refuse_misfits(weights, architecture, found, expected, frozenset(new))
     report = _report(weights.origin, found, original_shapes, new, dropped)
+    if rows is not None:
+        report = dataclasses.replace(report, rows=(len(rows) - rows.count(None), len(rows)))
     values = _Leaves(_place(found.params, place), _place(found.statistics, place))
-    made = flatten(fresh)
     values.params.update({path: place(np.asarray(made[path], np.float32)) for path in new})
     params, statistics = (
         unflatten({path: leaves[path] for path in wanted})
@@ -96,6 +107,8 @@ def summary(report: LoadReport) -> list[str]:
         "newly made": report.new,
         "in the weights but not used": report.dropped,
     }
+    if report.rows is not None:
+        lines.append("{} of {} classes start from rows of the weights' classifier".format(*report.rows))
     return lines + [f"{what}: {', '.join(names)}" for what, names in parts.items() if names]
 
 
@@ -114,17 +127,17 @@ def _exchange_classifier(
     found: dict[str, Any], expected: Mapping[str, Any], classifier: str, dropped: list[str]
 ) -> list[str]:
     """Moves a classifier that does not fit from `found` to `dropped`; returns what is to be newly made."""
-
-    def within(paths: Mapping[str, Any]) -> list[str]:
-        return [path for path in paths if path == classifier or path.startswith(f"{classifier}/")]
-
-    wanted, present = within(expected), within(found)
+    wanted, present = list(_within(expected, classifier)), list(_within(found, classifier))
     fits = all(path in found and found[path].shape == expected[path].shape for path in wanted)
     for path in present:
         if not (fits and path in wanted):
             del found[path]
             dropped.append(path)
     return [] if fits else wanted
+
+
+def _within(leaves: Mapping[str, Any], place: str) -> dict[str, Any]:
+    return {path: leaf for path, leaf in leaves.items() if path == place or path.startswith(f"{place}/")}
 
 
 def _refuse_misfits(

@@ -41,7 +41,11 @@ def template(tensors: dict[str, np.ndarray]):
 
 
 def fit_small(
-    tensors: dict[str, np.ndarray], wanted: dict[str, np.ndarray], adapt=lambda tree: tree, **config
+    tensors: dict[str, np.ndarray],
+    wanted: dict[str, np.ndarray],
+    adapt=lambda tree: tree,
+    rows=None,
+    **config,
 ):
     return fit(
         weights_of(tensors, **config),
@@ -50,6 +54,7 @@ def fit_small(
         classifier="head",
         fresh=to_flax(wanted)[0],
         adapt=adapt,
+        rows=rows,
     )
 
 

@@ -1,0 +1,86 @@
+"""A classifier that starts from rows of the pretrained one: classes that were learnt under other numbers."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sketch_jax.errors import InputError, refuse_faults, suggestion
+
+Rows = Sequence[int | None]
+"""The row of each class in the pretrained classifier; None: it has none and starts new."""
+
+
+def read_rows(path: Path, class_names: Sequence[str]) -> tuple[int | None, ...]:
+    """The rows of a JSON file from class names to row numbers.
+
+    Args:
+        path: of the file; names of other classes are left out.
+        class_names: in the order of the new classifier.
+
+    Raises:
+        InputError: the file cannot be read, is no such object, or names none of the classes.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--model.head.rows {path}: not a readable JSON file ({error}); write an object such as "
+            '{"ant": 310, "bee": 309}'
+        ) from error
+    if not isinstance(rows, dict):
+        raise InputError(
+            f"--model.head.rows {path}: must hold an object from class names to rows, "
+            f"not {type(rows).__name__}"
+        )
+    faults = [
+        f"{name}: {row!r} is no row number, an integer from 0"
+        for name, row in rows.items()
+        if type(row) is not int or row < 0
+    ]
+    refuse_faults(f"rows in {path}", faults, "rows are counted from 0, as the classes of the weights are")
+    if rows.keys().isdisjoint(class_names):
+        first = class_names[0]
+        raise InputError(
+            f"--model.head.rows {path}: names none of the {len(class_names)} classes, of which the first is "
+            f"{first!r}{suggestion(first, rows)}; write the classes' names as the data has them"
+        )
+    return tuple(rows.get(name) for name in class_names)
+
+
+def choose_rows(
+    pretrained: Mapping[str, Any], fresh: Mapping[str, Any], rows: Rows, origin: str
+) -> dict[str, np.ndarray]:
+    """A classifier's parameters, by path: of each class those of its row, or new ones.
+
+    Args:
+        pretrained: parameters of the pretrained classifier; classes are the last axis.
+        fresh: newly made parameters of as many classes as there are rows.
+        rows: of each class.
+        origin: of the weights, for messages.
+
+    Raises:
+        InputError: the weights have no classifier, one of another form, or fewer rows.
+    """
+    if pretrained.keys() != fresh.keys() or any(
+        pretrained[path].shape[:-1] != fresh[path].shape[:-1] for path in fresh
+    ):
+        raise InputError(
+            f"{origin}: has no classifier whose rows a new one could start from; leave --model.head.rows "
+            "out, or take weights that were trained to classify"
+        )
+    count = min(leaf.shape[-1] for leaf in pretrained.values())
+    beyond = sorted({row for row in rows if row is not None and row >= count})
+    if beyond:
+        raise InputError(
+            f"{origin}: its classifier has the rows 0 to {count - 1}, and --model.head.rows asks for "
+            f"{', '.join(map(str, beyond))}; rows are counted from 0"
+        )
+    known = np.array([row is not None for row in rows])
+    places = np.array([row or 0 for row in rows])
+    return {
+        path: np.where(known, np.asarray(pretrained[path])[..., places], np.asarray(leaf))
+        for path, leaf in fresh.items()
+    }
