@@ -41,6 +41,9 @@ FAMILIES: tuple[Family, ...] = (
     efficientnet,
 )
 
+SCANNED: tuple[Family, ...] = (vision_transformer, eva)
+"""Families whose blocks can run as one loop."""
+
 OF_THE_RUN = ("num_classes", "img_size", "drop_rate", "drop_path_rate", "dynamic_img_size")
 """timm's arguments that the caller decides, whatever the weights' config says."""
 
@@ -57,6 +60,7 @@ def create_model(
     drop_path: float = 0.0,
     dtype: Any = jnp.float32,
     remat: bool = False,
+    scan_blocks: bool = False,
 ) -> Model:
     """Builds a model; no parameter is made yet.
 
@@ -70,6 +74,7 @@ def create_model(
         drop_path: probability that a residual branch of the last block is left out for an image.
         dtype: of the computation; parameters, statistics and logits are float32.
         remat: whether blocks are computed again in the backward pass, to save memory.
+        scan_blocks: whether equal blocks run as one loop.
 
     Raises:
         InputError: no such architecture or argument, or they do not fit together.
@@ -84,7 +89,13 @@ def create_model(
         drop_path=drop_path,
         dtype=dtype,
         remat=remat,
+        scan_blocks=scan_blocks,
     )
+    if scan_blocks and family not in SCANNED:
+        raise InputError(
+            f"--model.scan-blocks True: {name} is no stack of equal blocks, as vision transformers are; "
+            "leave the option out"
+        )
     return family.create(_change(name, family.ARCHITECTURES[name], arguments), request)
 
 

@@ -79,7 +79,7 @@ def merge_heads(heads: Heads) -> Tokens:
 
 def thinning(dropout: Dropout, train: bool) -> Thin | None:
     """Dropout as `attend` takes it: None where it would do nothing."""
-    return (lambda weights: dropout(weights, True)) if train and dropout.rate > 0.0 else None
+    return (lambda weights: dropout(weights, True)) if train and dropout.thins else None
 
 
 def optional_norm(norm: Norm | None) -> Callable[[Array], Array]:

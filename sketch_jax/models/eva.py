@@ -33,6 +33,7 @@ from sketch_jax.models.rotary import (
     inverse_powers,
     mixed_angles,
 )
+from sketch_jax.models.stacked_blocks import refuse_unlike_blocks, run_blocks
 from sketch_jax.models.tokens import fit_embeddings, pool_tokens, put_before, refuse_image_size
 from sketch_jax.trees import Tree
 
@@ -100,6 +101,7 @@ class Network(nn.Module):
     architecture: Eva
     dtype: Any = jnp.float32
     remat: bool = False
+    scan: bool = False
 
     def setup(self):
         """Embeddings, blocks, norms, head."""
@@ -158,15 +160,14 @@ class Network(nn.Module):
         )
         tokens, kept = self.patch_drop.thin(self.pos_drop(tokens, train), train)
         tokens = self.norm_pre(tokens)
-        for block, turns in zip(self.blocks, self._turns(kept, train), strict=True):
-            tokens = block(tokens, turns, train)
-        return self.norm(tokens)
+        given = self._turns(kept, train)
+        return self.norm(run_blocks(self.blocks, tokens, train, given=given, scan=self.scan))
 
-    def _turns(self, kept: Array | None, train: bool) -> Sequence[Turns | None]:
+    def _turns(self, kept: Array | None, train: bool) -> Sequence[tuple[Turns | None]]:
         """The turns of the tokens in each block; of each image's own tokens where not all were kept."""
         architecture = self.architecture
         if not architecture.use_rot_pos_emb:
-            return [None] * architecture.depth
+            return [(None,)] * architecture.depth
         coordinates = jnp.asarray(patch_coordinates(architecture))
         if train and changes_coordinates(architecture):
             coordinates = change_coordinates(coordinates, architecture, self.make_rng("dropout"))
@@ -179,7 +180,7 @@ class Network(nn.Module):
         turns = [create_turns(angles, prefix, half) for angles in blocks]
         if kept is not None:
             turns = [Turns(*(keep_tokens(values, kept) for values in each)) for each in turns]
-        return turns * (architecture.depth // len(turns))
+        return [(each,) for each in turns] * (architecture.depth // len(turns))
 
     def pool(self, features: Tokens) -> Pooled:
         """The pooled features, normalised where the architecture says."""
@@ -264,8 +265,11 @@ def create(architecture: Eva, request: Request) -> Model:
         drop_rate=request.dropout,
         drop_path_rate=request.drop_path,
     )
+    network = Network(built, request.dtype, request.remat, request.scan_blocks)
+    if request.scan_blocks:
+        refuse_unlike_blocks(request.name, network, request.image_size)
     return as_model(
-        Network(built, request.dtype, request.remat),
+        network,
         request,
         feature_width=built.embed_dim,
         classifier="head",

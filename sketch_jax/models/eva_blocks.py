@@ -137,8 +137,8 @@ class EvaBlock(nn.Module):
     architecture: Eva
     depth: int
     """Index of the block, from 0."""
-    drop_path: float
-    """Probability that a residual branch is left out for an image."""
+    drop_path: float | Array
+    """Probability that a residual branch is left out for an image; traced where blocks run as a loop."""
     dtype: Any = jnp.float32
 
     def setup(self):

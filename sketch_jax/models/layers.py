@@ -88,12 +88,18 @@ class Linear(nn.Module):
 class Dropout(nn.Module):
     """Leaves out values, each with probability `rate`, and scales up the others."""
 
-    rate: float
+    rate: float | Array
+    """Traced where blocks run as a loop."""
 
     @nn.compact
     def __call__(self, inputs: Array, train: bool) -> Array:
         """Thins the values in training."""
-        return self._thin(inputs, inputs.shape) if train and self.rate > 0.0 else inputs
+        return self._thin(inputs, inputs.shape) if train and self.thins else inputs
+
+    @property
+    def thins(self) -> bool:
+        """Whether anything is left out in training."""
+        return not isinstance(self.rate, int | float) or self.rate > 0
 
     def _thin(self, inputs: Array, mask_shape: tuple[int, ...]) -> Array:
         kept_share = 1.0 - self.rate
@@ -108,7 +114,7 @@ class DropPath(Dropout):
     def __call__(self, inputs: Array, train: bool) -> Array:
         """Thins the images in training."""
         mask_shape = (inputs.shape[0],) + (1,) * (inputs.ndim - 1)
-        return self._thin(inputs, mask_shape) if train and self.rate > 0.0 else inputs
+        return self._thin(inputs, mask_shape) if train and self.thins else inputs
 
 
 class LayerScale(nn.Module):

@@ -28,6 +28,8 @@ class Request:
     """Of the computation; parameters, statistics and logits are float32."""
     remat: bool = False
     """Whether blocks are computed again in the backward pass, to save memory."""
+    scan_blocks: bool = False
+    """Whether equal blocks run as one loop, which compiles faster."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

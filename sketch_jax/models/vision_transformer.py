@@ -21,6 +21,7 @@ from sketch_jax.models.linen import as_model
 from sketch_jax.models.model import Model, Request
 from sketch_jax.models.patches import PatchDropout, PatchEmbed
 from sketch_jax.models.positions import CUBIC, Resampling
+from sketch_jax.models.stacked_blocks import refuse_unlike_blocks, run_blocks
 from sketch_jax.models.tokens import (
     REDUCTIONS,
     fit_embeddings,
@@ -83,6 +84,7 @@ class Network(nn.Module):
     architecture: VisionTransformer
     dtype: Any = jnp.float32
     remat: bool = False
+    scan: bool = False
 
     def setup(self):
         """Embeddings, blocks, norms, head."""
@@ -158,9 +160,8 @@ class Network(nn.Module):
         if positions is not None:
             tokens = self.pos_drop(tokens, train)
         tokens = self.norm_pre(self.patch_drop(tokens, train))
-        for block in self.blocks:
-            tokens = block(tokens, train)
-        return self.norm(tokens)
+        given: list[tuple[()]] = [()] * len(self.blocks)
+        return self.norm(run_blocks(self.blocks, tokens, train, given=given, scan=self.scan))
 
     def pool(self, features: Tokens) -> Pooled:
         """The pooled features; of a distilled model the mean of its two tokens."""
@@ -215,8 +216,12 @@ def create(architecture: VisionTransformer, request: Request) -> Model:
         drop_path_rate=request.drop_path,
     )
     refuse_unbuildable(request.name, built)
+    network = Network(built, request.dtype, request.remat, request.scan_blocks)
+    if request.scan_blocks:
+        differential = built.attn_layer == "diff" or "Diff" in built.block_fn
+        refuse_unlike_blocks(request.name, network, request.image_size, know_depth=differential)
     return as_model(
-        Network(built, request.dtype, request.remat),
+        network,
         request,
         feature_width=built.embed_dim,
         classifier="head",

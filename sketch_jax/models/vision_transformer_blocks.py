@@ -59,8 +59,8 @@ class BaseBlock(nn.Module):
     architecture: VisionTransformer
     depth: int
     """Index of the block, from 0."""
-    drop_path: float
-    """Probability that a residual branch is left out for an image."""
+    drop_path: float | jax.Array
+    """Probability that a residual branch is left out for an image; traced where blocks run as a loop."""
     dtype: Any = jnp.float32
 
     def make_norm(self, scale_init: Initializer = nn.initializers.ones) -> LayerNorm | RmsNorm:

@@ -91,6 +91,7 @@ def create_start(
         drop_path=options.drop_path,
         dtype=dtype,
         remat=options.remat,
+        scan_blocks=options.scan_blocks,
     )
     if replaces_head(options.head):
         model = replace_head(model, options.head, dropout=options.dropout)
