@@ -1,4 +1,4 @@
-"""The command `python -m convert verify | to-flax | to-timm | list`."""
+"""The command `python -m convert verify | trees | to-flax | to-timm | list | document`."""
 
 import argparse
 import importlib
@@ -10,12 +10,14 @@ from sketch_jax.errors import InputError
 
 COMMANDS = {
     "verify": ("convert.verify", "compare a model with timm's: features, logits, gradients, names"),
+    "trees": ("convert.trees", "compare names and shapes of parameters with timm's, for all architectures"),
     "to-flax": (
         "convert.to_flax",
         "convert weights, pickled ones too, to a directory with our names and layouts",
     ),
     "to-timm": ("convert.to_timm", "convert a run, or a directory that to-flax made, to timm's layout"),
     "list": ("convert.catalogue", "print the names of timm that are supported"),
+    "document": ("convert.document", "print docs/models.md: families, names, tags, measured differences"),
 }
 """What each command does, and the module with its `add_arguments(parser)` and `run(options) -> exit code`."""
 

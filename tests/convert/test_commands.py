@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from convert.__main__ import main
+from convert.verify import is_within_tolerances
 
 WITHOUT_TIMM = "import sys; sys.modules['timm'] = sys.modules['torch'] = None\n"
 
@@ -13,17 +14,21 @@ def run_python(code: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("command", [(), ("verify",), ("to-flax",), ("to-timm",), ("list",)])
+@pytest.mark.parametrize(
+    "command", [(), ("verify",), ("trees",), ("to-flax",), ("to-timm",), ("list",), ("document",)]
+)
 def test_help_names_every_option_and_exits_well(command, capsys):
     with pytest.raises(SystemExit) as raised:
         main([*command, "--help"])
     assert raised.value.code == 0
     options = {
-        (): ("verify", "to-flax", "to-timm", "list"),
+        (): ("verify", "trees", "to-flax", "to-timm", "list", "document"),
         ("verify",): ("NAME", "--weights", "--image-size", "--batch-size", "--seed"),
         ("to-flax",): ("SOURCE", "--output", "--architecture"),
         ("to-timm",): ("RUN_OR_DIR", "--output"),
+        ("trees",): ("NAME",),
         ("list",): ("timm_tags",),
+        ("document",): ("--results",),
     }
     text = capsys.readouterr().out
     assert all(option in text for option in options[command] if option != "timm_tags")
@@ -45,6 +50,31 @@ def test_the_list_ends_with_counts_that_timm_confirms(capsys):
     assert json.loads(last) == {"supported": len(names), "timm_tags": len(tags)}
     assert names == sorted(set(names))
     assert {"vit_tiny_patch16_224", "resnet18", "mobilenetv2_035"} <= set(names) <= set(timm.list_models())
+
+
+def test_the_page_of_models_is_what_the_command_prints(root, capsys):
+    pytest.importorskip("timm")
+    assert main(["document", "--results", str(root / "docs" / "verified.jsonl")]) == 0
+    assert capsys.readouterr().out == (root / "docs" / "models.md").read_text(encoding="utf-8")
+
+
+def test_every_measured_difference_on_the_page_is_within_the_tolerances(root):
+    lines = (root / "docs" / "verified.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) >= 3
+    assert all(is_within_tolerances(json.loads(line)) for line in lines)
+
+
+def test_trees_are_compared_without_making_a_parameter(capsys, monkeypatch):
+    pytest.importorskip("timm")
+    assert main(["trees", "test_resnet", "test_vit"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"compared": 2, "differing": []}
+    monkeypatch.setattr("convert.trees.our_shapes", lambda name: {"fc.weight": (1000, 7), "new": (1,)})
+    assert main(["trees", "test_resnet"]) == 1
+    text = capsys.readouterr().out
+    assert "  fc.weight: (1000, 7) here, (1000, 96) in timm\n" in text
+    assert "  new: (1,) here, not in timm\n" in text
+    assert "  conv1.0.weight: not here, (16, 3, 3, 3) in timm\n" in text
+    assert json.loads(text.splitlines()[-1]) == {"compared": 1, "differing": ["test_resnet"]}
 
 
 def test_the_list_needs_no_timm():
