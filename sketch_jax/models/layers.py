@@ -197,26 +197,53 @@ class RmsNorm(nn.Module):
         """Normalises, in the type of the inputs."""
         scale = self.param("scale", self.scale_init, (inputs.shape[-1],), jnp.float32)
         values = inputs.astype(jnp.float32)
-        normalized = values * lax.rsqrt((values * values).mean(-1, keepdims=True) + self.epsilon)
+        normalized = values * lax.rsqrt(self.squared_size(values) + self.epsilon)
         return (normalized * along_last_axis(scale, inputs)).astype(inputs.dtype)
+
+    def squared_size(self, values: Hidden) -> Float[Array, "*axes 1"]:
+        """The mean square; its root divides the last axis."""
+        return (values * values).mean(-1, keepdims=True)
+
+
+class SimpleNorm(RmsNorm):
+    """Division of the last axis by its standard deviation; the mean, which is scaled too, stays.
+
+    References:
+        timm/layers/norm.py, `SimpleNorm`.
+    """
+
+    def squared_size(self, values: Hidden) -> Float[Array, "*axes 1"]:
+        """The unbiased variance; its root divides the last axis."""
+        return values.var(-1, ddof=1, keepdims=True)
+
+
+NORM_KINDS: dict[str, type[LayerNorm] | type[RmsNorm]] = {
+    "layer": LayerNorm,
+    "root_mean_square": RmsNorm,
+    "simple": SimpleNorm,
+}
+"""By the `kind` of a `Norm`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Norm:
     """Which norm of the last axis."""
 
-    kind: Literal["layer", "root_mean_square"] = "layer"
+    kind: Literal["layer", "root_mean_square", "simple"] = "layer"
     epsilon: float = 1e-6
 
     def create(self, scale_init: Initializer = nn.initializers.ones) -> LayerNorm | RmsNorm:
         """A norm with parameters of its own."""
-        kind = LayerNorm if self.kind == "layer" else RmsNorm
-        return kind(self.epsilon, scale_init)
+        return NORM_KINDS[self.kind](self.epsilon, scale_init)
 
 
 LAYER_NORM = Norm()
 
-NORMS: dict[str, Norm] = {"layernorm": LAYER_NORM, "rmsnorm": Norm(kind="root_mean_square")}
+NORMS: dict[str, Norm] = {
+    "layernorm": LAYER_NORM,
+    "rmsnorm": Norm(kind="root_mean_square"),
+    "simplenorm": Norm(kind="simple"),
+}
 """Norms by timm's names."""
 
 

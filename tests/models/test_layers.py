@@ -16,6 +16,7 @@ from sketch_jax.models.layers import (
     Norm,
     PackedSwiGlu,
     RmsNorm,
+    SimpleNorm,
     SwiGlu,
     layer_norm,
 )
@@ -67,10 +68,14 @@ def test_activations_and_their_slopes_are_timms(name):
     np.testing.assert_allclose(slopes[ours != 0], inputs.grad.numpy()[ours != 0], rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize(("kind", "epsilon"), [("layer", 1e-6), ("layer", 1e-1), ("root_mean_square", 1e-6)])
+@pytest.mark.parametrize(
+    ("kind", "epsilon"),
+    [("layer", 1e-6), ("layer", 1e-1), ("root_mean_square", 1e-6), ("simple", 1e-6), ("simple", 1e-1)],
+)
 def test_norms_and_their_gradients_are_timms(kind, epsilon):
     torch, layers = pytest.importorskip("torch"), pytest.importorskip("timm.layers")
-    theirs = {"layer": layers.LayerNorm, "root_mean_square": layers.RmsNorm}[kind](6, eps=epsilon)
+    kinds = {"layer": layers.LayerNorm, "root_mean_square": layers.RmsNorm, "simple": layers.SimpleNorm}
+    theirs = kinds[kind](6, eps=epsilon)
     for seed, parameter in enumerate(theirs.parameters()):
         parameter.data = torch.tensor(random_array(6, seed=seed))
     params = {"scale": jnp.asarray(random_array(6))}
@@ -105,7 +110,7 @@ def test_layer_norm_holds_far_from_zero(offset):
 
 def test_norms_of_half_precision_have_float32_statistics():
     inputs = jnp.asarray(random_array(2, 512) + 3.0, jnp.bfloat16)
-    for norm in (LayerNorm(epsilon=1e-6), RmsNorm(epsilon=1e-6)):
+    for norm in (LayerNorm(epsilon=1e-6), RmsNorm(epsilon=1e-6), SimpleNorm(epsilon=1e-6)):
         params = norm.init(jax.random.key(0), inputs)
         assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
         precise = norm.apply(params, jnp.asarray(inputs, jnp.float32))
