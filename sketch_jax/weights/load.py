@@ -26,7 +26,7 @@ class LoadReport:
     resampled: tuple[str, ...]
     """Those of `loaded` whose shape was changed to fit, such as position embeddings at another image size."""
     new: tuple[str, ...]
-    """Newly made, because the weights have none for this number of classes."""
+    """Newly made, because the weights have none: classifiers of other classes, and what `adapt` adds."""
     dropped: tuple[str, ...]
     """In the weights and not used: the classifier of other classes, or parts that the model does not have."""
     loaded_values: int
@@ -196,14 +196,16 @@ def _report(
     new: Sequence[str],
     dropped: Sequence[str],
 ) -> LoadReport:
-    leaves = [*found.params.values(), *found.statistics.values()]
+    loaded = {path: leaf for path, leaf in found.params.items() if path in original_shapes}
+    added = [path for path in found.params if path not in original_shapes]
+    leaves = [*loaded.values(), *found.statistics.values()]
     return LoadReport(
         origin=origin,
-        loaded=(*map(timm_name, found.params), *map(timm_statistic_name, found.statistics)),
+        loaded=(*map(timm_name, loaded), *map(timm_statistic_name, found.statistics)),
         resampled=tuple(
-            timm_name(path) for path, leaf in found.params.items() if leaf.shape != original_shapes.get(path)
+            timm_name(path) for path, leaf in loaded.items() if leaf.shape != original_shapes[path]
         ),
-        new=tuple(map(timm_name, new)),
+        new=tuple(map(timm_name, [*added, *new])),
         dropped=tuple(map(timm_name, dropped)),
         loaded_values=sum(int(np.prod(leaf.shape)) for leaf in leaves),
     )

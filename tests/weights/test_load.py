@@ -160,6 +160,15 @@ def test_parameters_are_adapted_before_they_are_checked():
         fit_small(tensors, wanted)
 
 
+def test_parameters_that_adapting_adds_are_reported_as_new():
+    tensors, wanted = state_dict(), state_dict() | {"norm.weight": np.ones(8, np.float32)}
+    params, _, report = fit_small(tensors, wanted, lambda tree: {**tree, "norm": {"scale": np.ones(8)}})
+    np.testing.assert_array_equal(params["norm"]["scale"], 1)
+    assert report.new == ("norm.weight",)
+    assert "norm.weight" not in report.loaded
+    assert report.resampled == ()
+
+
 def test_the_tree_is_the_models_and_holds_placed_values():
     tensors = dict(reversed(state_dict().items()))
     wanted = state_dict()
