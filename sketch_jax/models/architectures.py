@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from jax import numpy as jnp
 
 from sketch_jax.errors import InputError, refuse_faults, suggestion
-from sketch_jax.models import efficientnet, eva, resnet, vision_transformer
+from sketch_jax.models import convnext, efficientnet, eva, resnet, vision_transformer
 from sketch_jax.models.image_sizes import DEFAULT_IMAGE_SIZE
 from sketch_jax.models.model import Model, Request
 from sketch_jax.serialization import from_json
@@ -39,6 +39,7 @@ FAMILIES: tuple[Family, ...] = (
     eva,
     resnet,
     efficientnet,
+    convnext,
 )
 
 SCANNED: tuple[Family, ...] = (vision_transformer, eva)
