@@ -15,7 +15,7 @@ from sketch_jax.models.convolutional import ACTIVATIONS, choose, symmetric_unifo
 from sketch_jax.models.layers import Dropout, Initializer, Linear, Norm
 from sketch_jax.models.pooling import GLOBAL_POOLS, FeatureMap
 
-Pooled = Float[Array, "batch width"]
+Pooled = Float[Array, "batch pooled"]
 
 
 def torch_linear_init(width: int) -> Initializer:
