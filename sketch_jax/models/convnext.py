@@ -79,7 +79,7 @@ class Network(nn.Module):
             size = architecture.patch_size
             return [self._create_conv(width, size, size, "valid"), norm]
         tiered, with_act = (architecture.stem_type == f"overlap_{kind}" for kind in ("tiered", "act"))
-        first = self._create_conv(make_divisible(width // 2) if tiered else width, 3, 2)
+        first = self._create_conv(make_divisible(float(width // 2)) if tiered else width, 3, 2)
         act = [choose(ACTIVATIONS, architecture.act_layer, "act_layer")] if with_act else []
         return [first, *act, self._create_conv(width, 3, 2), norm]
 

@@ -82,7 +82,7 @@ def randomise(torch_model, seed=0):
             tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
         elif leaf in ("running_mean", "bias"):
             tensor.copy_(0.2 * normal)
-        elif leaf == "weight" and tensor.ndim == 1:
+        elif leaf == "gamma" or (leaf == "weight" and tensor.ndim == 1):
             tensor.copy_(0.8 + 0.2 * normal)
         elif leaf == "weight":
             tensor.copy_((1.5 / tensor[0].numel()) ** 0.5 * normal)
