@@ -4,15 +4,19 @@ References:
     timm/layers/pos_embed_rel.py.
 """
 
+import math
+
 import numpy as np
 from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from sketch_jax.errors import InputError
 from sketch_jax.models.layers import TRUNCATED_NORMAL, Initializer
 
 Pair = tuple[int, int]
 Bias = Float[Array, "heads asking asked"]
+Table = Float[Array, "entries heads"]
 
 PREFIX_ENTRIES = 3
 """Entries of a table for the token before the cells: it asks, is asked, asks itself."""
@@ -49,6 +53,31 @@ def distance_indices(window: Pair, prefix_token: bool = False) -> Int[np.ndarray
     return indices
 
 
+def create_bias_table(
+    module: nn.Module,
+    window: Pair,
+    num_heads: int,
+    prefix_token: bool = False,
+    init: Initializer = TRUNCATED_NORMAL,
+) -> Table:
+    """Makes, in a module, the parameter `relative_position_bias_table`: a bias for each distance and head.
+
+    Args:
+        module: what the parameter belongs to.
+        window: height and width in cells.
+        num_heads: of the attention.
+        prefix_token: whether a token stands before the cells.
+        init: start of the biases.
+    """
+    entries = distance_count(window) + PREFIX_ENTRIES * prefix_token
+    return module.param("relative_position_bias_table", init, (entries, num_heads), jnp.float32)
+
+
+def look_up_bias(table: Table, window: Pair, prefix_token: bool = False) -> Bias:
+    """The bias of each pair of cells, from a table of that window; arguments as for `create_bias_table`."""
+    return table[distance_indices(window, prefix_token)].transpose(2, 0, 1)
+
+
 class RelativePositionBias(nn.Module):
     """A learnt bias for each head and distance; parameter `relative_position_bias_table` [entries, heads].
 
@@ -66,8 +95,90 @@ class RelativePositionBias(nn.Module):
     @nn.compact
     def __call__(self) -> Bias:
         """The bias of each pair, float32."""
-        entries = distance_count(self.window) + PREFIX_ENTRIES * self.prefix_token
-        table = self.param(
-            "relative_position_bias_table", self.table_init, (entries, self.num_heads), jnp.float32
+        table = create_bias_table(self, self.window, self.num_heads, self.prefix_token, self.table_init)
+        return look_up_bias(table, self.window, self.prefix_token)
+
+
+def resize_bias_table(
+    table: np.ndarray | Array, window: Pair, prefix_token: bool = False
+) -> Float[np.ndarray | Array, "entries heads"]:
+    """A table of biases for another window; those of the token before the cells are kept.
+
+    Args:
+        table: of a square window, or of one with as many distances as the new one's.
+        window: the new height and width in cells.
+        prefix_token: whether a token stands before the cells.
+
+    Raises:
+        InputError: the table is of no such window.
+
+    References:
+        `resize_rel_pos_bias_table` of timm/layers/pos_embed_rel.py.
+    """
+    count = table.shape[0] - PREFIX_ENTRIES * prefix_token
+    side, new = math.isqrt(max(count, 0)), (2 * window[0] - 1, 2 * window[1] - 1)
+    old = (side, side) if side**2 == count else new
+    if old[0] * old[1] != count:
+        raise InputError(
+            f"relative_position_bias_table: {table.shape[0]} entries are not of a square window; take "
+            f"weights of a square window, or of one of {window[0]}x{window[1]} cells"
         )
-        return table[distance_indices(self.window, self.prefix_token)].transpose(2, 0, 1)
+    if old == new:
+        return table
+    distances, rest = np.split(np.asarray(table, np.float32), [count])
+    resized = resize_distances(distances.reshape(*old, -1), new)
+    return np.concatenate([resized.reshape(-1, table.shape[1]), rest])
+
+
+def resize_distances(
+    values: Float[np.ndarray, "down right heads"], size: Pair
+) -> Float[np.ndarray, "new_down new_right heads"]:
+    """Biases of all distances down and right, for another count of distances.
+
+    Args:
+        values: of distances from far up to far down, and from far left to far right.
+        size: the new counts, odd.
+    """
+    down, right = (distance_weights(old, new) for old, new in zip(values.shape[:2], size, strict=True))
+    return np.einsum("yh,xw,hwc->yxc", down, right, values, optimize=True).astype(np.float32)
+
+
+def distance_weights(old: int, new: int) -> Float[np.ndarray, "new old"]:
+    """The matrix that resizes the biases of the distances along an axis.
+
+    The old distances are spread out, the farther apart the farther they are, until they reach as far as the
+    new ones; between two of them, biases are interpolated linearly, beyond the last they stay the same.
+
+    Args:
+        old: distances before, odd.
+        new: distances after, odd.
+
+    >>> distance_weights(3, 5).tolist()
+    [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]
+    """
+    positive = np.cumsum(_spread(old // 2, new // 2) ** np.arange(old // 2))
+    places = np.concatenate([-positive[::-1], [0.0], positive]).astype(np.float32)
+    wanted = np.arange(new, dtype=np.float32) - new // 2
+    right = np.minimum(np.searchsorted(places, wanted), old - 1)
+    left = np.maximum(right - 1, 0)
+    past_left, short_of_right = (
+        np.maximum(gap, 0.0) for gap in (wanted - places[left], places[right] - wanted)
+    )
+    span = past_left + short_of_right
+    share = np.divide(past_left, span, out=np.ones_like(span), where=span > 0.0)
+    matrix = np.zeros((new, old))
+    np.add.at(matrix, (np.arange(new), left), 1.0 - share)
+    np.add.at(matrix, (np.arange(new), right), share)
+    return matrix
+
+
+def _spread(steps: int, reach: int) -> float:
+    """The ratio of a geometric series of so many steps, the first 1, that comes to `reach`; by bisection."""
+    least, most, ratio = 1.01, 1.5, 1.0
+    while most - least > 1e-6:
+        ratio = (least + most) / 2.0
+        if (1.0 - ratio**steps) / (1.0 - ratio) > reach:
+            most = ratio
+        else:
+            least = ratio
+    return ratio
