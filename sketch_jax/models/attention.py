@@ -9,7 +9,7 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from sketch_jax.models.layers import Dropout, Linear, Mlp, Norm, RmsNorm, identity
+from sketch_jax.models.layers import Dropout, Linear, Mlp, Norm, RmsNorm, along_last_axis, identity
 
 Tokens = Float[Array, "batch tokens embedding"]
 Heads = Float[Array, "batch tokens heads head_width"]
@@ -85,6 +85,23 @@ def thinning(dropout: Dropout, train: bool) -> Thin | None:
 def optional_norm(norm: Norm | None) -> Callable[[Array], Array]:
     """A norm with parameters of its own, or the identity."""
     return identity if norm is None else norm.create()
+
+
+def create_query_value_bias(module: nn.Module, width: int) -> Float[Array, " queries_keys_values"]:
+    """Makes, in a module, the parameters `q_bias` and `v_bias`; returns them with zeros for keys between.
+
+    Args:
+        module: what the parameters belong to.
+        width: channels of the queries, and of the values.
+    """
+    zeros = nn.initializers.zeros
+    query, value = (module.param(name, zeros, (width,), jnp.float32) for name in ("q_bias", "v_bias"))
+    return jnp.concatenate([query, jnp.zeros_like(query), value])
+
+
+def add_bias(projected: Tokens, bias: Float[Array, " embedding"] | None) -> Tokens:
+    """Adds a bias to every token, in the type of the tokens; None: the tokens stay as they are."""
+    return projected if bias is None else projected + along_last_axis(bias.astype(projected.dtype), projected)
 
 
 def create_lambdas(module: nn.Module, head_width: int) -> dict[str, Array]:

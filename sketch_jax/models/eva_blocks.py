@@ -12,7 +12,9 @@ from jaxtyping import Array, Float
 
 from sketch_jax.models.attention import (
     Tokens,
+    add_bias,
     attend,
+    create_query_value_bias,
     merge_heads,
     optional_norm,
     split_heads,
@@ -20,7 +22,6 @@ from sketch_jax.models.attention import (
 )
 from sketch_jax.models.eva_record import Eva
 from sketch_jax.models.layers import (
-    INITIAL_DEVIATION,
     Dropout,
     DropPath,
     Linear,
@@ -28,20 +29,12 @@ from sketch_jax.models.layers import (
     PackedSwiGlu,
     SwiGlu,
     along_last_axis,
+    last_kernel_init,
 )
 from sketch_jax.models.rotary import Turns, turn
 
 Asked = Float[Array, "batch tokens asked"]
 """Keys or values of all tokens, as many channels as their heads have."""
-
-
-def last_kernel_init(depth: int) -> nn.initializers.Initializer:
-    """Start of the kernels that end a branch: the deeper the block, the smaller.
-
-    Args:
-        depth: index of the block, from 0.
-    """
-    return nn.initializers.normal(INITIAL_DEVIATION / (2.0 * (depth + 1)) ** 0.5)
 
 
 def kv_heads(architecture: Eva, depth: int) -> int:
@@ -69,10 +62,7 @@ class RotaryAttention(nn.Module):
         norm, key_bias = architecture.norm_layer, bias and architecture.attn_type == "rope"
         if architecture.qkv_fused:
             self.qkv = Linear(3 * width, key_bias, dtype=self.dtype)
-            if bias and not key_bias:
-                zeros = nn.initializers.zeros
-                self.q_bias = self.param("q_bias", zeros, (width,), jnp.float32)
-                self.v_bias = self.param("v_bias", zeros, (width,), jnp.float32)
+            self.bias = create_query_value_bias(self, width) if bias and not key_bias else None
         else:
             asked = width // architecture.num_heads * kv_heads(architecture, self.depth)
             self.q_proj = Linear(width, bias, dtype=self.dtype)
@@ -90,10 +80,7 @@ class RotaryAttention(nn.Module):
         architecture = self.architecture
         if not architecture.qkv_fused:
             return self.q_proj(tokens), self.k_proj(tokens), self.v_proj(tokens)
-        query, key, value = jnp.split(self.qkv(tokens), 3, axis=-1)
-        if architecture.qkv_bias and architecture.attn_type == "eva":
-            query = query + along_last_axis(self.q_bias.astype(self.dtype), query)
-            value = value + along_last_axis(self.v_bias.astype(self.dtype), value)
+        query, key, value = jnp.split(add_bias(self.qkv(tokens), self.bias), 3, axis=-1)
         return query, key, value
 
     def __call__(self, tokens: Tokens, turns: Turns | None, train: bool) -> Tokens:

@@ -30,6 +30,15 @@ TRUNCATED_NORMAL: Initializer = nn.initializers.truncated_normal(INITIAL_DEVIATI
 NORMAL: Initializer = nn.initializers.normal(INITIAL_DEVIATION)
 
 
+def last_kernel_init(depth: int) -> Initializer:
+    """Start of the kernels that end a branch: the deeper the block, the smaller.
+
+    Args:
+        depth: index of the block, from 0.
+    """
+    return nn.initializers.normal(INITIAL_DEVIATION / (2.0 * (depth + 1)) ** 0.5)
+
+
 def gelu(inputs: Array) -> Array:
     """The exact Gaussian error linear unit, by `erf` as in torch.
 
