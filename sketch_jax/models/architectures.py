@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from jax import numpy as jnp
 
 from sketch_jax.errors import InputError, refuse_faults, suggestion
-from sketch_jax.models import convnext, efficientnet, eva, resnet, vision_transformer
+from sketch_jax.models import convnext, efficientnet, eva, resnet, swin_transformer_v2, vision_transformer
 from sketch_jax.models.image_sizes import DEFAULT_IMAGE_SIZE
 from sketch_jax.models.model import Model, Request
 from sketch_jax.serialization import from_json
@@ -40,6 +40,7 @@ FAMILIES: tuple[Family, ...] = (
     resnet,
     efficientnet,
     convnext,
+    swin_transformer_v2,
 )
 
 SCANNED: tuple[Family, ...] = (vision_transformer, eva)

@@ -61,13 +61,15 @@ def test_a_model_of_the_eva_family_answers_as_timms(name, arguments):
     assert_parity(name, arguments)
 
 
-def assert_parity(name, arguments):
+def assert_parity(name, arguments, size=SIZE, change=lambda model: None):
+    """Everything agrees; `change` is given timm's model before both are compared."""
     torch = pytest.importorskip("torch")
-    theirs = random_timm_model(name, **arguments)
+    theirs = random_timm_model(name, size, **arguments)
+    change(theirs)
     params, _ = to_flax(tensors_of(theirs.state_dict().items()))
-    ours = create_model(name, arguments=arguments, class_count=CLASSES, image_size=SIZE)
+    ours = create_model(name, arguments=arguments, class_count=CLASSES, image_size=size)
 
-    images = np.random.default_rng(1).normal(size=(2, SIZE, SIZE, 3)).astype(np.float32)
+    images = np.random.default_rng(1).normal(size=(2, size, size, 3)).astype(np.float32)
     features = theirs.forward_features(torch.tensor(images).permute(0, 3, 1, 2))
     logits, pooled = theirs.forward_head(features), theirs.forward_head(features, pre_logits=True)
     random = np.random.default_rng(2)
