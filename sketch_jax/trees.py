@@ -1,10 +1,12 @@
 """Nested dictionaries of arrays, addressed by paths such as `blocks_3/attn/qkv/kernel`."""
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax import numpy as jnp
 
 Tree = dict[str, Any]
 
@@ -41,6 +43,49 @@ def unflatten(leaves: Mapping[str, Any]) -> Tree:
 def map_with_path(function: Callable[[str, Any], Any], tree: Mapping[str, Any]) -> Tree:
     """The tree of `function(path, leaf)` over all leaves."""
     return unflatten({path: function(path, leaf) for path, leaf in flatten(tree).items()})
+
+
+STACKED = "blocks"
+"""Name of the subtree with the parameters of all blocks, `blocks_0` and so on, along a new first axis."""
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """One tree from trees of equal shapes: leaves along a new first axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def stack_blocks(tree: Mapping[str, Any]) -> Tree:
+    """A tree of parameters with those of all blocks stacked.
+
+    >>> stack_blocks({"blocks_1": {"bias": 7}, "blocks_0": {"bias": 5}})["blocks"]["bias"].tolist()
+    [5, 7]
+    """
+    count = sum(name.startswith(f"{STACKED}_") for name in tree)
+    rest = {name: value for name, value in tree.items() if not name.startswith(f"{STACKED}_")}
+    return {**rest, STACKED: stack([tree[f"{STACKED}_{index}"] for index in range(count)])}
+
+
+def unstack_blocks(tree: Mapping[str, Any]) -> Tree:
+    """The inverse of `stack_blocks`; leaves may be shapes; a tree that is not stacked stays as it is."""
+    if STACKED not in tree:
+        return dict(tree)
+    leaves = jax.tree.leaves(tree[STACKED])
+    blocks = {
+        f"{STACKED}_{index}": jax.tree.map(functools.partial(_entry, index=index), tree[STACKED])
+        for index in range(leaves[0].shape[0])
+    }
+    return {name: value for name, value in tree.items() if name != STACKED} | blocks
+
+
+def _entry(leaf: Any, index: int) -> Any:
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, sharding=leaf.sharding)
+    return leaf[index]
+
+
+def own_dimensions(path: str, leaf: Any) -> int:
+    """Axes of a parameter, without that along which blocks are stacked."""
+    return leaf.ndim - path.startswith(f"{STACKED}/")
 
 
 def count_elements(tree: Any) -> int:

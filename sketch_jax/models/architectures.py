@@ -43,9 +43,6 @@ FAMILIES: tuple[Family, ...] = (
     swin_transformer_v2,
 )
 
-SCANNED: tuple[Family, ...] = (vision_transformer, eva)
-"""Families whose blocks can run as one loop."""
-
 OF_THE_RUN = ("num_classes", "img_size", "drop_rate", "drop_path_rate", "dynamic_img_size")
 """timm's arguments that the caller decides, whatever the weights' config says."""
 
@@ -62,7 +59,6 @@ def create_model(
     drop_path: float = 0.0,
     dtype: Any = jnp.float32,
     remat: bool = False,
-    scan_blocks: bool = False,
 ) -> Model:
     """Builds a model; no parameter is made yet.
 
@@ -76,7 +72,6 @@ def create_model(
         drop_path: probability that a residual branch of the last block is left out for an image.
         dtype: of the computation; parameters, statistics and logits are float32.
         remat: whether blocks are computed again in the backward pass, to save memory.
-        scan_blocks: whether equal blocks run as one loop.
 
     Raises:
         InputError: no such architecture or argument, or they do not fit together.
@@ -91,13 +86,7 @@ def create_model(
         drop_path=drop_path,
         dtype=dtype,
         remat=remat,
-        scan_blocks=scan_blocks,
     )
-    if scan_blocks and family not in SCANNED:
-        raise InputError(
-            f"--model.scan-blocks True: {name} is no stack of equal blocks, as vision transformers are; "
-            "leave the option out"
-        )
     return family.create(_change(name, family.ARCHITECTURES[name], arguments), request)
 
 

@@ -33,9 +33,9 @@ from sketch_jax.models.rotary import (
     inverse_powers,
     mixed_angles,
 )
-from sketch_jax.models.stacked_blocks import refuse_unlike_blocks, run_blocks
+from sketch_jax.models.stacked_blocks import COLLECTION, run_blocks
 from sketch_jax.models.tokens import fit_embeddings, pool_tokens, put_before, refuse_image_size
-from sketch_jax.trees import Tree
+from sketch_jax.trees import STACKED, Tree
 
 __all__ = ["ARCHITECTURES", "IMAGE_SIZES", "Eva", "create"]
 
@@ -101,7 +101,6 @@ class Network(nn.Module):
     architecture: Eva
     dtype: Any = jnp.float32
     remat: bool = False
-    scan: bool = False
 
     def setup(self):
         """Embeddings, blocks, norms, head."""
@@ -161,7 +160,11 @@ class Network(nn.Module):
         tokens, kept = self.patch_drop.thin(self.pos_drop(tokens, train), train)
         tokens = self.norm_pre(tokens)
         given = self._turns(kept, train)
-        return self.norm(run_blocks(self.blocks, tokens, train, given=given, scan=self.scan))
+        return self.norm(
+            run_blocks(
+                self.blocks, tokens, train, given=given, stacked=self.get_variable(COLLECTION, STACKED)
+            )
+        )
 
     def _turns(self, kept: Array | None, train: bool) -> Sequence[tuple[Turns | None]]:
         """The turns of the tokens in each block; of each image's own tokens where not all were kept."""
@@ -265,14 +268,12 @@ def create(architecture: Eva, request: Request) -> Model:
         drop_rate=request.dropout,
         drop_path_rate=request.drop_path,
     )
-    network = Network(built, request.dtype, request.remat, request.scan_blocks)
-    if request.scan_blocks:
-        refuse_unlike_blocks(request.name, network, request.image_size)
     return as_model(
-        network,
+        Network(built, request.dtype, request.remat),
         request,
         feature_width=built.embed_dim,
         classifier="head",
+        has_equal_blocks=not isinstance(built.num_kv_heads, tuple),
         adapt=functools.partial(adapt, architecture=built),
     )
 

@@ -113,7 +113,7 @@ class Dropout(nn.Module):
     def _thin(self, inputs: Array, mask_shape: tuple[int, ...]) -> Array:
         kept_share = 1.0 - self.rate
         kept = jax.random.bernoulli(self.make_rng("dropout"), kept_share, mask_shape)
-        return jnp.where(kept, inputs / kept_share, jnp.zeros_like(inputs))
+        return jnp.where(kept, inputs / jnp.asarray(kept_share, inputs.dtype), jnp.zeros_like(inputs))
 
 
 class DropPath(Dropout):

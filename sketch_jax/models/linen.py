@@ -7,6 +7,7 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from sketch_jax.models.model import Model, Request
+from sketch_jax.models.stacked_blocks import split_variables
 from sketch_jax.trees import Tree
 
 
@@ -17,6 +18,7 @@ def as_model(
     feature_width: int,
     classifier: str,
     further_classifiers: tuple[str, ...] = (),
+    has_equal_blocks: bool = False,
     filter_checkpoint: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda tensors: tensors,
     adapt: Callable[[Tree], Tree] = lambda tree: tree,
 ) -> Model:
@@ -30,6 +32,7 @@ def as_model(
         feature_width: channels of the pooled features.
         classifier: path of the classifier's parameters.
         further_classifiers: paths of those beside it.
+        has_equal_blocks: whether the module runs stacked blocks (see `stacked_blocks`).
         filter_checkpoint: from checkpoints in older layouts to timm's current names and layout.
         adapt: fits pretrained parameters to this model.
     """
@@ -41,7 +44,7 @@ def as_model(
         return variables["params"], variables.get("batch_stats", {})
 
     def features(params: Tree, statistics: Tree, images: Any, key: Any, train: bool) -> tuple[Any, Tree]:
-        variables = {"params": params, "batch_stats": statistics}
+        variables = {**split_variables(params), "batch_stats": statistics}
         if not train:
             return apply(variables, images, False, method="features"), statistics
         outputs, updated = apply(
@@ -50,11 +53,11 @@ def as_model(
         return outputs, updated.get("batch_stats", {})
 
     def pool(params: Tree, features: Any) -> Any:
-        return apply({"params": params}, features, method="pool")
+        return apply(split_variables(params), features, method="pool")
 
     def head(params: Tree, features: Any, key: Any, train: bool) -> Any:
         streams = {"dropout": key} if train else {}
-        return apply({"params": params}, features, train, method="head", rngs=streams)
+        return apply(split_variables(params), features, train, method="head", rngs=streams)
 
     return Model(
         name=request.name,
@@ -63,6 +66,7 @@ def as_model(
         class_count=request.class_count,
         classifier=classifier,
         further_classifiers=further_classifiers,
+        has_equal_blocks=has_equal_blocks,
         init=init,
         features=features,
         pool=pool,

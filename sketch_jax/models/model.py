@@ -28,8 +28,6 @@ class Request:
     """Of the computation; parameters, statistics and logits are float32."""
     remat: bool = False
     """Whether blocks are computed again in the backward pass, to save memory."""
-    scan_blocks: bool = False
-    """Whether equal blocks run as one loop, which compiles faster."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +52,8 @@ class Model:
     new label set replaces them, too."""
     tasks: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Classes of each named task, whose logits lie side by side in this order; empty: there is one task."""
+    has_equal_blocks: bool = False
+    """Whether parameters may come from `trees.stack_blocks`: then the blocks run as one loop."""
     init: Callable[[Any], tuple[Tree, Tree]]
     """key -> (params, statistics), float32; statistics is empty without batch norm."""
     features: Callable[..., tuple[Any, Tree]]

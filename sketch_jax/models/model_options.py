@@ -30,8 +30,8 @@ class ModelOptions:
     """Type of the computation; parameters, statistics and logits are float32 in any case. `auto`: bfloat16 on
     accelerators, float32 on a CPU."""
     scan_blocks: bool = False
-    """Whether the blocks of a vision transformer run as one loop: large models compile many times faster; the
-    stacked copy of their parameters takes memory, and files on disk are the same."""
+    """Whether the equal blocks of a vision transformer train as one loop over stacked parameters: deep models
+    compile in a fraction of the time; parameters on disk are the same."""
     remat: bool = False
     """Whether blocks are computed again in the backward pass: less memory, about a third more time."""
 

@@ -1,86 +1,75 @@
-"""Blocks one after another; equal ones may run as one loop, which compiles a single block in place of all."""
+"""Blocks one after another; those whose parameters are stacked run as one loop, compiled as one block."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from flax import linen as nn
 from jax import lax
 from jax import numpy as jnp
 
-from sketch_jax.errors import InputError
 from sketch_jax.models.attention import Tokens
+from sketch_jax.trees import STACKED, stack
+
+COLLECTION = "stacked"
+"""The collection of variables that has the stacked parameters."""
 
 
 def run_blocks(
-    blocks: Sequence[Any], tokens: Tokens, train: bool, *, given: Sequence[tuple[Any, ...]], scan: bool
+    blocks: Sequence[Any],
+    tokens: Tokens,
+    train: bool,
+    *,
+    given: Sequence[tuple[Any, ...]],
+    stacked: Mapping[str, Any] | None,
 ) -> Tokens:
     """The tokens after all blocks.
 
     Args:
-        blocks: bound modules with the field `drop_path`, called as `block(tokens, *given, train)`.
+        blocks: modules with the field `drop_path`, called as `block(tokens, *given, train)`.
         tokens: that enter the first.
         train: for dropout and drop path.
-        given: further arguments of each block.
-        scan: whether the blocks run as one loop. Their parameters stay those of single blocks; they are
-            stacked where the loop begins, which takes a copy of them in memory.
+        given: further arguments of each block; where they are the same objects, all blocks share them.
+        stacked: parameters of all blocks along a new first axis, of blocks that are alike; None: each block
+            has its own.
     """
-    if scan and not blocks[0].is_initializing():
-        return _scan(blocks, tokens, train, given)
+    if stacked is not None:
+        return _scan(blocks, tokens, train, given, stacked)
     for block, arguments in zip(blocks, given, strict=True):
         tokens = block(tokens, *arguments, train)
     return tokens
 
 
-def refuse_unlike_blocks(name: str, model: nn.Module, image_size: int, *, know_depth: bool = False) -> None:
-    """Refuses a loop over blocks that are not alike.
-
-    Args:
-        name: of the architecture, for the message.
-        model: with the blocks `blocks_0`, `blocks_1`, ….
-        image_size: in pixels.
-        know_depth: whether what a block computes depends on its place among the others.
-
-    Raises:
-        InputError: the blocks differ.
-    """
-    images = jnp.zeros((1, image_size, image_size, 3))
-    variables: Any = jax.eval_shape(lambda: model.init(jax.random.key(0), images, False))
-    params = variables["params"]
-    shapes = [
-        jax.tree.map(lambda leaf: leaf.shape, params[block])
-        for block in params
-        if block.startswith("blocks_")
-    ]
-    if know_depth or any(shape != shapes[0] for shape in shapes):
-        raise InputError(
-            f"--model.scan-blocks True: the blocks of {name} are not alike, so no loop can run them; leave "
-            "the option out"
-        )
+def split_variables(params: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Collections of variables from parameters of which those of blocks may be stacked."""
+    if STACKED not in params:
+        return {"params": params}
+    rest = {name: value for name, value in params.items() if name != STACKED}
+    return {"params": rest, COLLECTION: {STACKED: params[STACKED]}}
 
 
-def _scan(blocks: Sequence[Any], tokens: Tokens, train: bool, given: Sequence[tuple[Any, ...]]) -> Tokens:
-    template, count = blocks[0].clone(parent=None, name=None), len(blocks)
+def _scan(
+    blocks: Sequence[Any],
+    tokens: Tokens,
+    train: bool,
+    given: Sequence[tuple[Any, ...]],
+    stacked: Mapping[str, Any],
+) -> Tokens:
+    template = blocks[0].clone(parent=None, name=None)
     alike = all(arguments is given[0] for arguments in given)
     rates = np.array([block.drop_path for block in blocks], np.float32)
-    keys = jax.random.split(blocks[0].make_rng("dropout"), count) if train else None
-    stacked = {
-        "params": _stack([block.variables["params"] for block in blocks]),
+    of_blocks = {
+        "params": stacked,
         "rate": jnp.asarray(rates) if train and rates.any() else None,
-        "key": keys,
-        "arguments": None if alike else _stack(given),
+        "key": jax.random.split(blocks[0].make_rng("dropout"), len(blocks)) if train else None,
+        "given": None if alike else stack(given),
     }
 
     def body(tokens: Tokens, of_block: dict[str, Any]) -> tuple[Tokens, None]:
         rate = 0.0 if of_block["rate"] is None else of_block["rate"]
-        arguments = given[0] if alike else of_block["arguments"]
+        arguments = given[0] if alike else of_block["given"]
         rngs = {"dropout": of_block["key"]} if train else {}
         block = template.clone(drop_path=rate)
         return block.apply({"params": of_block["params"]}, tokens, *arguments, train, rngs=rngs), None
 
-    return lax.scan(body, tokens, stacked)[0]
-
-
-def _stack(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    return lax.scan(body, tokens, of_blocks)[0]

@@ -21,7 +21,7 @@ from sketch_jax.models.linen import as_model
 from sketch_jax.models.model import Model, Request
 from sketch_jax.models.patches import PatchDropout, PatchEmbed
 from sketch_jax.models.positions import CUBIC, Resampling
-from sketch_jax.models.stacked_blocks import refuse_unlike_blocks, run_blocks
+from sketch_jax.models.stacked_blocks import COLLECTION, run_blocks
 from sketch_jax.models.tokens import (
     REDUCTIONS,
     fit_embeddings,
@@ -32,7 +32,7 @@ from sketch_jax.models.tokens import (
 from sketch_jax.models.vision_transformer_blocks import BLOCKS, find_norm
 from sketch_jax.models.vision_transformer_record import VisionTransformer
 from sketch_jax.models.vision_transformer_table import ARCHITECTURES
-from sketch_jax.trees import Tree
+from sketch_jax.trees import STACKED, Tree
 
 __all__ = ["ARCHITECTURES", "IMAGE_SIZES", "VisionTransformer", "create"]
 
@@ -84,7 +84,6 @@ class Network(nn.Module):
     architecture: VisionTransformer
     dtype: Any = jnp.float32
     remat: bool = False
-    scan: bool = False
 
     def setup(self):
         """Embeddings, blocks, norms, head."""
@@ -161,7 +160,11 @@ class Network(nn.Module):
             tokens = self.pos_drop(tokens, train)
         tokens = self.norm_pre(self.patch_drop(tokens, train))
         given: list[tuple[()]] = [()] * len(self.blocks)
-        return self.norm(run_blocks(self.blocks, tokens, train, given=given, scan=self.scan))
+        return self.norm(
+            run_blocks(
+                self.blocks, tokens, train, given=given, stacked=self.get_variable(COLLECTION, STACKED)
+            )
+        )
 
     def pool(self, features: Tokens) -> Pooled:
         """The pooled features; of a distilled model the mean of its two tokens."""
@@ -216,15 +219,12 @@ def create(architecture: VisionTransformer, request: Request) -> Model:
         drop_path_rate=request.drop_path,
     )
     refuse_unbuildable(request.name, built)
-    network = Network(built, request.dtype, request.remat, request.scan_blocks)
-    if request.scan_blocks:
-        differential = built.attn_layer == "diff" or "Diff" in built.block_fn
-        refuse_unlike_blocks(request.name, network, request.image_size, know_depth=differential)
     return as_model(
-        network,
+        Network(built, request.dtype, request.remat),
         request,
         feature_width=built.embed_dim,
         classifier="head",
+        has_equal_blocks=built.attn_layer != "diff" and "Diff" not in built.block_fn,
         further_classifiers=("head_dist",) if built.distilled else (),
         adapt=functools.partial(adapt, architecture=built, resampling=RESAMPLINGS.get(request.name, CUBIC)),
     )

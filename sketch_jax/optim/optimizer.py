@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from sketch_jax.optim.options import AdamW
 from sketch_jax.optim.small_leaves import pack, with_packed_leaves
-from sketch_jax.trees import Tree, map_with_path
+from sketch_jax.trees import Tree, map_with_path, own_dimensions
 
 UNDECAYED = ("cls_token", "dist_token", "reg_token", "pos_embed")
 
@@ -18,7 +18,7 @@ def is_decayed(path: str, leaf: Any) -> bool:
     References:
         timm/optim/_param_groups.py and the models' `no_weight_decay`.
     """
-    return leaf.ndim > 1 and path.rsplit("/", 1)[-1] not in UNDECAYED
+    return own_dimensions(path, leaf) > 1 and path.rsplit("/", 1)[-1] not in UNDECAYED
 
 
 def decay_group(path: str, leaf: Any) -> str:

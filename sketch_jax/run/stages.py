@@ -24,6 +24,7 @@ from sketch_jax.train.checkpoints import Checkpoints
 from sketch_jax.train.host_memory import keep_freed_memory
 from sketch_jax.train.run_directory import open_run
 from sketch_jax.train.signals import StopRequest, catch_stop_signals
+from sketch_jax.train.state import disk_template, from_disk
 
 FREE_FIELDS = (
     *("name", "output_dir", "logging", "checkpointing"),
@@ -121,19 +122,20 @@ def _leave(setting: Setting, card: Card, trained: Trained, signal_number: int) -
 
 def _predict(setting: Setting, card: Card, trained: Trained, checkpoints: Checkpoints) -> Result:
     """Predicts with the best checkpoint, writes the results, and says what was made."""
-    best = checkpoints.restore_best(trained.outcome.state)
+    best = checkpoints.restore_best(disk_template(trained.outcome.state))
     assert best is not None, "training saves a checkpoint at the end of each epoch"
+    state = from_disk(best.state, trained.outcome.state)
     data, folder = setting.data, setting.directory / "predictions"
     folder.mkdir(exist_ok=True)
     files = [(setting.directory / "run.json", "what ran, how fast, how well")]
     metrics: dict[str, float] = {}
     if len(data.validation_rows):
-        held_out = trained.predict(best.state, data.dataset.train, data.validation_rows, trained.cache)
+        held_out = trained.predict(state, data.dataset.train, data.validation_rows, trained.cache)
         files.append(_save(folder / "validation.npz", held_out, "held-out"))
         metrics |= {f"val/{name}": value for name, value in _summary(held_out).items()}
     test = None
     if data.dataset.test is not None:
-        test = trained.predict(best.state, data.dataset.test, np.arange(len(data.dataset.test)), None)
+        test = trained.predict(state, data.dataset.test, np.arange(len(data.dataset.test)), None)
         files.append(_save(folder / "test.npz", test, "test"))
         metrics |= {f"test/{name}": value for name, value in _summary(test).items()}
         if data.dataset.submission is not None:

@@ -25,7 +25,7 @@ from sketch_jax.train.checkpoints import Checkpoints
 from sketch_jax.train.loop import SELECTION_METRIC, Calls, Outcome, fit
 from sketch_jax.train.mesh import stage
 from sketch_jax.train.progress import TrainingProgress
-from sketch_jax.train.state import TrainState
+from sketch_jax.train.state import TrainState, disk_template, for_disk, from_disk
 from sketch_jax.train.tracking import Tracker
 
 
@@ -61,9 +61,9 @@ def train(
             is full.
     """
     state = initial_state(setting)
-    restored = checkpoints.restore_latest(state)
+    restored = checkpoints.restore_latest(disk_template(state))
     if restored is not None:
-        state = restored.state
+        state = from_disk(restored.state, state)
         setting.console.print(f"going on from the checkpoint of step {restored.step:,}")
     first_step = int(jax.device_get(state.step))
     programs, cache = compile_and_decode(setting, state, setting.plan.steps - first_step)
@@ -71,7 +71,9 @@ def train(
     evaluate = make_evaluate(predict, setting.data, cache)
 
     def save(step: int, state: TrainState, metric: float | None) -> None:
-        checkpoints.save(step, state, extra={"position": {"step": step}}, metric=metric)
+        with jax.transfer_guard("allow"):
+            stored = for_disk(state)
+        checkpoints.save(step, stored, extra={"position": {"step": step}}, metric=metric)
         saved()
 
     with Tracker(

@@ -17,7 +17,7 @@ from sketch_jax.models.heads import lies_under, replace_head, replaces_head
 from sketch_jax.models.model import Model
 from sketch_jax.models.model_options import ModelOptions
 from sketch_jax.preprocessing import Preprocessing, PreprocessingChanges, change_preprocessing
-from sketch_jax.trees import Tree, count_elements, flatten, unflatten
+from sketch_jax.trees import Tree, count_elements, flatten, stack_blocks, unflatten
 from sketch_jax.weights.head_rows import Rows, read_rows
 from sketch_jax.weights.load import fit, summary
 from sketch_jax.weights.sources import Weights, open_weights
@@ -35,6 +35,7 @@ class Start:
     compute_dtype: Any
     """Type of the computation."""
     params: Tree
+    """In the layout of training: those of blocks may be stacked."""
     statistics: Tree
     weights: Sequence[str]
     """Lines that say what was loaded, newly made and not used."""
@@ -91,12 +92,18 @@ def create_start(
         drop_path=options.drop_path,
         dtype=dtype,
         remat=options.remat,
-        scan_blocks=options.scan_blocks,
     )
     if replaces_head(options.head):
         model = replace_head(model, options.head, dropout=options.dropout)
     rows = None if options.head.rows is None else read_rows(Path(options.head.rows), class_names)
+    if options.scan_blocks and not model.has_equal_blocks:
+        raise InputError(
+            f"--model.scan-blocks True: the blocks of {name} are not alike, so no loop can run them; "
+            "leave the option out"
+        )
     params, statistics, lines = _values(model, weights, rows, key, place)
+    if options.scan_blocks:
+        params = jax.tree.map(place, stack_blocks(params))
     return Start(
         model=model,
         arguments=arguments,

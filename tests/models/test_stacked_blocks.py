@@ -8,9 +8,9 @@ import pytest
 from jax import numpy as jnp
 from transformer_cases import CASES, EVA_CASES, SIZE, hurried
 
-from sketch_jax.errors import InputError
 from sketch_jax.models.architectures import create_model
-from sketch_jax.trees import flatten
+from sketch_jax.optim.optimizer import is_decayed
+from sketch_jax.trees import flatten, stack_blocks, unflatten, unstack_blocks
 
 KINDS = {
     name: {**CASES, **EVA_CASES}[name]
@@ -49,8 +49,10 @@ def answers(model, params, train, key=0):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_loop_of_blocks_answers_as_single_blocks_do(kind, remat):
     params = random_parameters(kind)
-    expected, expected_gradients = answers(create(kind), params, True)
-    features, gradients = answers(create(kind, scan_blocks=True, remat=remat), params, True)
+    model = create(kind, remat=remat)
+    expected, expected_gradients = answers(model, params, True)
+    features, gradients = answers(model, stack_blocks(params), True)
+    gradients = flatten(unstack_blocks(unflatten(gradients)))
     np.testing.assert_allclose(features, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
     assert gradients.keys() == expected_gradients.keys()
     for path, reference in expected_gradients.items():
@@ -58,11 +60,23 @@ def test_a_loop_of_blocks_answers_as_single_blocks_do(kind, remat):
         np.testing.assert_allclose(gradients[path], reference, rtol=0, atol=1e-4 * largest, err_msg=path)
 
 
-def test_new_parameters_are_the_same_bits_with_and_without_a_loop():
-    plain, looped = (
-        hurried(create("plain", scan_blocks=scan).init)(jax.random.key(3)) for scan in (False, True)
+def test_unstacked_parameters_have_the_bits_they_had():
+    params = random_parameters("plain")
+    jax.tree.map(np.testing.assert_array_equal, unstack_blocks(stack_blocks(params)), params)
+    shapes = unstack_blocks(jax.eval_shape(stack_blocks, params))
+    assert jax.tree.map(lambda leaf: leaf.shape, shapes) == jax.tree.map(lambda leaf: leaf.shape, params)
+
+
+def test_weight_decay_spares_the_norms_and_biases_of_stacked_blocks_too():
+    params = random_parameters("eva02_normed")
+    single, stacked = (
+        {path: is_decayed(path, leaf) for path, leaf in flatten(tree).items()}
+        for tree in (params, stack_blocks(params))
     )
-    jax.tree.map(np.testing.assert_array_equal, plain, looped)
+    for path, decayed in stacked.items():
+        assert decayed == single[path.replace("blocks/", "blocks_0/")], path
+    assert stacked["blocks/mlp/fc2/kernel"]
+    assert not stacked["blocks/norm1/bias"]
 
 
 def test_drop_path_in_a_loop_has_the_rate_of_each_block():
@@ -70,33 +84,32 @@ def test_drop_path_in_a_loop_has_the_rate_of_each_block():
     rates = {"drop_path": 0.6}
     images = jax.random.normal(jax.random.key(2), (256, SIZE, SIZE, 3))
 
-    def mean_change(model):
+    model = create("plain", **rates)
+
+    def mean_change(params):
         run = hurried(lambda key: model.features(params, {}, images, key, True)[0])
-        plain = create("plain").features(params, {}, images, None, False)[0]
+        plain = model.features(params, {}, images, None, False)[0]
         return float(jnp.abs(run(jax.random.key(0)) - plain).mean())
 
-    single, looped = (
-        mean_change(create("plain", **rates)),
-        mean_change(create("plain", **rates, scan_blocks=True)),
-    )
+    single, looped = mean_change(params), mean_change(stack_blocks(params))
     assert single > 0.05
     assert abs(looped - single) < 0.1 * single
-    features = answers(create("plain", **rates, scan_blocks=True), params, True)[0]
-    assert (
-        np.abs(features - answers(create("plain", **rates, scan_blocks=True), params, True, key=1)[0]).max()
-        > 0
-    )
+    half = create("plain", **rates, dtype=jnp.bfloat16)
+    narrow = half.features(stack_blocks(params), {}, images, jax.random.key(0), True)[0]
+    assert narrow.dtype == jnp.bfloat16
+    first, second = (answers(model, stack_blocks(params), True, key)[0] for key in (0, 1))
+    assert np.abs(first - second).max() > 0
 
 
 def test_the_program_of_a_loop_does_not_grow_with_the_number_of_blocks():
-    def lines(depth, scan):
-        model, images = create("plain", depth, scan_blocks=scan), jnp.zeros((1, SIZE, SIZE, 3))
-        params = jax.eval_shape(model.init, jax.random.key(0))[0]
+    def products(depth, layout):
+        model, images = create("plain", depth), jnp.zeros((1, SIZE, SIZE, 3))
+        params = jax.eval_shape(lambda key: layout(model.init(key)[0]), jax.random.key(0))
         run = jax.jit(lambda params: model.features(params, {}, images, None, False)[0])
         return run.lower(params).as_text().count("dot_general")
 
-    assert lines(12, False) > 3 * lines(3, False)
-    assert lines(12, True) == lines(3, True)
+    assert products(12, dict) > 3 * products(3, dict)
+    assert products(12, stack_blocks) == products(3, stack_blocks)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +120,6 @@ def test_the_program_of_a_loop_does_not_grow_with_the_number_of_blocks():
         ("resnet18", {}),
     ],
 )
-def test_blocks_that_differ_are_refused(name, arguments):
-    with pytest.raises(InputError, match=f"--model.scan-blocks True: .*{name}.*; leave the option out"):
-        create_model(name, arguments=arguments, class_count=5, image_size=SIZE, scan_blocks=True)
+def test_models_whose_blocks_differ_say_so(name, arguments):
+    assert not create_model(name, arguments=arguments, class_count=5, image_size=SIZE).has_equal_blocks
+    assert create("plain").has_equal_blocks
