@@ -5,7 +5,8 @@ But a random network can also magnify rounding until no tolerance holds, or forg
 
 - norms keep activations near size one, and residual branches are small beside what they are added to, as in a
   network at the start of its training: rounding then grows little with depth;
-- what norms read is small, so that a wrong epsilon shows;
+- what norms read is small, so that a wrong epsilon shows; what activations read is not, so that another
+  activation shows;
 - in networks with ReLU the biases of batch norms lie well above zero. The gradient of a unit within rounding
   of the kink is the toss of a coin, and among millions of units some always are, unless few come near it;
 - the classifier is centred and scaled so that logits are of size one and differ from image to image.
@@ -32,7 +33,7 @@ SMALL = 0.05
 """Size of what norms read."""
 
 _READ_BY_NORMS = re.compile(r"pos_embed|_token$|\.proj\.|\.fc2\.")
-_SQUEEZE_EXCITE = re.compile(r"\.se\.")
+_READ_BY_ACTIVATIONS = re.compile(r"\.se\.|\.fc1\.")
 
 
 @torch.no_grad()
@@ -50,8 +51,9 @@ def randomize(model: Any, images: torch.Tensor, generator: torch.Generator) -> N
     if any(isinstance(module, torch.nn.ReLU | torch.nn.ReLU6) for module in model.modules()):
         for norm in norms:
             norm.bias.fill_(DISTANCE_FROM_KINK if norm.weight.any() else 0.0)
+    biases = _biases_of_convolutions(model)
     for name, parameter in model.named_parameters():
-        parameter.copy_(_random_value(name, parameter, generator))
+        parameter.copy_(_random_value(name, parameter, generator, of_convolution=name in biases))
     draw = functools.partial(_draw_statistics, generator)
     hooks = [norm.register_forward_pre_hook(draw) for norm in norms]
     model.eval()(images)
@@ -90,10 +92,19 @@ def _ends_of_residual_branches(model: Any) -> Sequence[_BatchNorm]:
     return [[part for part in block.children() if isinstance(part, _BatchNorm)][-1] for block in blocks]
 
 
-def _random_value(name: str, start: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _biases_of_convolutions(model: Any) -> frozenset[str]:
+    """Names of the biases of convolutions."""
+    modules = model.named_modules()
+    return frozenset(f"{name}.bias" for name, module in modules if isinstance(module, torch.nn.Conv2d))
+
+
+def _random_value(
+    name: str, start: torch.Tensor, generator: torch.Generator, of_convolution: bool = False
+) -> torch.Tensor:
     noise = torch.randn(start.shape, generator=generator)
-    small = start.ndim == 4 or _READ_BY_NORMS.search(name)
-    size = SMALL if small and not _SQUEEZE_EXCITE.search(name) else 1.0
+    small = of_convolution or start.ndim == 4 or _READ_BY_NORMS.search(name)
+    size = SMALL if small and not _READ_BY_ACTIVATIONS.search(name) else 1.0
+    size = size**2 if of_convolution else size  # or it drowns what small kernels make of small inputs
     if name.rpartition(".")[2] == "weight" and start.ndim >= 2:
         return size * noise * (start.shape[0] / start.numel()) ** 0.5
     return size * (start + SPREAD * noise)
