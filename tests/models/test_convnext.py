@@ -24,6 +24,7 @@ from timm_parity import (
 
 from sketch_jax.errors import InputError
 from sketch_jax.models import convnext
+from sketch_jax.models.architectures import create_model
 from sketch_jax.models.convnext_blocks import GlobalResponseNorm, plan_stages
 from sketch_jax.models.convnext_table import ConvNeXt
 from sketch_jax.trees import flatten
@@ -123,6 +124,23 @@ def test_every_record_says_what_timms_entry_point_does(monkeypatch):
     for name in timm.list_models(module="convnext"):
         timm.models.model_entrypoint(name)()
     assert {name: ConvNeXt(**arguments) for name, arguments in stated.items()} == convnext.ARCHITECTURES
+
+
+def test_arguments_of_the_weights_are_read_as_json_has_them():
+    changes = {
+        "depths": [1, 1, 1, 1],
+        "dims": [16, 24, 32, 40],
+        "kernel_sizes": [7, 5, 5, 3],
+        "ls_init_value": 1,
+        "norm_layer": "rmsnorm2d",
+        "norm_eps": 1e-5,
+        "head_hidden_size": 8,
+        "head_init_scale": 1,
+        "conv_mlp": True,
+        "patch_size": 2,
+    }
+    model = create_model("convnext_tiny", arguments=changes, class_count=CLASSES, image_size=SIZE)
+    assert our_tree(model) == torch_tree(on_meta("convnext_tiny", num_classes=CLASSES, **changes))
 
 
 @pytest.mark.parametrize("conv_bias", [True, False])
