@@ -32,6 +32,10 @@ class SqueezeExcite(nn.Module):
     Args:
         channels: of the feature map.
         rd_ratio: channels of the bottleneck to channels of the map, before rounding up to a multiple of 8.
+        rd_channels: channels of the bottleneck, in place of `rd_ratio`.
+        act_layer: name of the activation inside the bottleneck.
+        kernel_init: initializer of both convolutions.
+        bias_init: as `kernel_init`; None: as torch does it.
 
     References:
         Squeeze-and-Excitation Networks (arXiv:1709.01507); timm/layers/squeeze_excite.py.
@@ -39,21 +43,28 @@ class SqueezeExcite(nn.Module):
 
     channels: int
     rd_ratio: float = 1 / 16
+    rd_channels: int | None = None
+    act_layer: str = "relu"
+    kernel_init: Callable[..., jax.Array] = kaiming_fan_out
+    bias_init: Callable[..., jax.Array] | None = None
     dtype: Any = jnp.float32
 
     def setup(self):
-        """Two 1×1 convolutions, initialised as torch does."""
-        reduced = make_divisible(self.channels * self.rd_ratio, 8, round_limit=0.0)
+        """Two 1×1 convolutions."""
+        reduced = self.rd_channels or make_divisible(self.channels * self.rd_ratio, 8, round_limit=0.0)
         self.fc1 = self._convolution(reduced, self.channels)
         self.fc2 = self._convolution(self.channels, reduced)
 
     def _convolution(self, features: int, inputs: int) -> Conv:
-        bias_init = symmetric_uniform(inputs**-0.5)
-        return Conv(features, use_bias=True, bias_init=bias_init, dtype=self.dtype)
+        bias_init = self.bias_init or symmetric_uniform(inputs**-0.5)
+        return Conv(
+            features, use_bias=True, kernel_init=self.kernel_init, bias_init=bias_init, dtype=self.dtype
+        )
 
     def __call__(self, inputs: FeatureMap) -> FeatureMap:
         """Scales the channels."""
-        return _excite(inputs, self.fc1, self.fc2, jax.nn.relu, jax.nn.sigmoid)
+        inner = choose(ACTIVATIONS, self.act_layer, "act_layer")
+        return _excite(inputs, self.fc1, self.fc2, inner, jax.nn.sigmoid)
 
 
 class MobileSqueezeExcite(nn.Module):

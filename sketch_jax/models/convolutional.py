@@ -121,7 +121,12 @@ def symmetric_uniform(bound: float) -> Callable[..., jax.Array]:
     return init
 
 
-kaiming_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+def fan_out_normal(groups: int) -> Callable[..., jax.Array]:
+    """Initializer: normal, of variance 2 / (kernel cells × features a group)."""
+    return nn.initializers.variance_scaling(2.0 * groups, "fan_out", "normal")
+
+
+kaiming_fan_out = fan_out_normal(1)
 
 
 class Conv(nn.Module):
@@ -214,9 +219,51 @@ class GroupNorm(nn.Module):
         return (normalized * scale.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)).astype(self.dtype)
 
 
+class ConvNormAct(nn.Module):
+    """A convolution `conv` without bias, its norm `bn`, and an activation.
+
+    Attributes:
+        act_layer: name of the activation; None: there is none.
+        norm_layer: `BatchNorm` or `GroupNorm`, or either with arguments.
+        scale_init: start of the norm's scale.
+
+    References:
+        timm/layers/conv_bn_act.py.
+    """
+
+    features: int
+    kernel_size: int = 1
+    stride: int = 1
+    groups: int = 1
+    act_layer: str | None = "relu"
+    norm_layer: Callable[..., nn.Module] = BatchNorm
+    kernel_init: Callable[..., jax.Array] = kaiming_fan_out
+    scale_init: Callable[..., jax.Array] = nn.initializers.ones
+    dtype: Any = jnp.float32
+
+    def setup(self):
+        """Names as in timm."""
+        self.conv = Conv(
+            self.features,
+            self.kernel_size,
+            self.stride,
+            groups=self.groups,
+            kernel_init=self.kernel_init,
+            dtype=self.dtype,
+        )
+        self.bn = self.norm_layer(scale_init=self.scale_init, dtype=self.dtype)
+
+    def __call__(self, inputs: FeatureMap, train: bool) -> NewMap:
+        """Convolves, normalises, activates."""
+        normalized = self.bn(self.conv(inputs), train)
+        return choose(ACTIVATIONS, self.act_layer, "act_layer")(normalized) if self.act_layer else normalized
+
+
 def run(parts: Sequence[Callable[..., NewMap]], inputs: FeatureMap, train: bool) -> NewMap:
-    """Applies parts in turn, as torch's Sequential; only norms are told whether this is training."""
+    """Applies parts in turn, as torch's Sequential; only those with norms learn whether this is training."""
     outputs = inputs
     for part in parts:
-        outputs = part(outputs, train) if isinstance(part, BatchNorm | GroupNorm) else part(outputs)
+        outputs = (
+            part(outputs, train) if isinstance(part, BatchNorm | GroupNorm | ConvNormAct) else part(outputs)
+        )
     return outputs

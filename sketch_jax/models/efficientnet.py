@@ -10,8 +10,8 @@ import jax
 from flax import linen as nn
 from jax import numpy as jnp
 
-from sketch_jax.models.convolutional import ACTIVATIONS, Conv, choose, run, symmetric_uniform
-from sketch_jax.models.efficientnet_blocks import BLOCKS, fan_out_normal, make_norm
+from sketch_jax.models.convolutional import ACTIVATIONS, Conv, choose, fan_out_normal, run, symmetric_uniform
+from sketch_jax.models.efficientnet_blocks import BLOCKS, make_norm
 from sketch_jax.models.efficientnet_plan import Place, plan_stages, stem_channels
 from sketch_jax.models.efficientnet_table import ARCHITECTURES, IMAGE_SIZES, EfficientNet
 from sketch_jax.models.layers import Dropout, Linear

@@ -19,6 +19,7 @@ from sketch_jax.models.convolutional import (
     BatchNorm,
     Conv,
     choose,
+    fan_out_normal,
     make_divisible,
     symmetric_uniform,
 )
@@ -34,11 +35,6 @@ def make_norm(architecture: EfficientNet, dtype: Any) -> nn.Module:
     if architecture.norm_layer is not None:
         return architecture.norm_layer(dtype=dtype)
     return BatchNorm(epsilon=architecture.bn_eps, momentum=architecture.bn_momentum, dtype=dtype)
-
-
-def fan_out_normal(groups: int) -> Callable[..., jax.Array]:
-    """Initializer: normal, of variance 2 / (kernel cells × features a group)."""
-    return nn.initializers.variance_scaling(2.0 * groups, "fan_out", "normal")
 
 
 def split_channels(channels: int, parts: int) -> list[int]:

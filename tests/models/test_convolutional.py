@@ -150,6 +150,11 @@ def test_squeeze_and_excitation_matches_timm(channels, ratio):
     matches(SqueezeExcite(channels, ratio), reference, random_map(5, 4, channels))
 
 
+def test_squeeze_and_excitation_of_a_stated_width_matches_timm():
+    reference = timm_layers.SEModule(32, rd_channels=5, act_layer=torch.nn.SiLU)
+    matches(SqueezeExcite(32, rd_channels=5, act_layer="silu"), reference, random_map(5, 4, 32))
+
+
 @pytest.mark.parametrize(
     ("act_layer", "gate_layer", "ratio"), [("swish", "sigmoid", 0.25 / 6), ("relu", "hard_sigmoid", 0.25)]
 )

@@ -41,14 +41,16 @@ def flax_path(name, ndim):
     return "/".join([*modules, STATISTICS.get(leaf, leaf)])
 
 
-def flax_shape(shape):
-    """Output axis last: OIHW -> HWIO, [out, in] -> [in, out]."""
-    return (*shape[2:], *shape[1::-1]) if len(shape) > 1 else tuple(shape)
+def flax_shape(name, shape):
+    """Output axis last: OIHW -> HWIO, [out, in] -> [in, out]; what is no weight stays."""
+    turned = name.endswith("weight") and len(shape) > 1
+    return (*shape[2:], *shape[1::-1]) if turned else tuple(shape)
 
 
-def flax_array(tensor):
+def flax_array(name, tensor):
     array = tensor.detach().numpy()
-    return array.transpose(*range(2, array.ndim), 1, 0) if array.ndim > 1 else array.copy()
+    turned = name.endswith("weight") and array.ndim > 1
+    return array.transpose(*range(2, array.ndim), 1, 0) if turned else array.copy()
 
 
 def to_flax(named_tensors, convert=flax_array):
@@ -57,13 +59,13 @@ def to_flax(named_tensors, convert=flax_array):
     for name, tensor in named_tensors:
         if not name.endswith("num_batches_tracked"):
             place = statistics if name.rpartition(".")[2] in STATISTICS else params
-            place[flax_path(name, tensor.ndim)] = convert(tensor)
+            place[flax_path(name, tensor.ndim)] = convert(name, tensor)
     return params, statistics
 
 
 def torch_tree(torch_model):
     """Paths and shapes of a torch model, which may be on the meta device: (parameters, statistics)."""
-    return to_flax(torch_model.state_dict().items(), lambda tensor: flax_shape(tensor.shape))
+    return to_flax(torch_model.state_dict().items(), lambda name, tensor: flax_shape(name, tensor.shape))
 
 
 def our_tree(model):
@@ -82,7 +84,7 @@ def randomise(torch_model, seed=0):
             tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
         elif leaf in ("running_mean", "bias"):
             tensor.copy_(0.2 * normal)
-        elif leaf == "gamma" or (leaf == "weight" and tensor.ndim == 1):
+        elif leaf in ("gamma", "scale", "gain", "skipinit_gain") or (leaf == "weight" and tensor.ndim == 1):
             tensor.copy_(0.8 + 0.2 * normal)
         elif leaf == "weight":
             tensor.copy_((1.5 / tensor[0].numel()) ** 0.5 * normal)
@@ -91,7 +93,9 @@ def randomise(torch_model, seed=0):
 
 def converted(torch_model):
     """The (parameters, statistics) of a torch model, as trees."""
-    leaves = to_flax(torch_model.state_dict().items(), lambda tensor: jnp.asarray(flax_array(tensor)))
+    leaves = to_flax(
+        torch_model.state_dict().items(), lambda name, tensor: jnp.asarray(flax_array(name, tensor))
+    )
     return tuple(unflatten(part) for part in leaves)
 
 
