@@ -9,7 +9,15 @@ from typing import Any, Protocol
 from jax import numpy as jnp
 
 from sketch_jax.errors import InputError, refuse_faults, suggestion
-from sketch_jax.models import convnext, efficientnet, eva, resnet, swin_transformer_v2, vision_transformer
+from sketch_jax.models import (
+    convnext,
+    efficientnet,
+    eva,
+    regnet,
+    resnet,
+    swin_transformer_v2,
+    vision_transformer,
+)
 from sketch_jax.models.image_sizes import DEFAULT_IMAGE_SIZE
 from sketch_jax.models.model import Model, Request
 from sketch_jax.serialization import from_json
@@ -41,6 +49,7 @@ FAMILIES: tuple[Family, ...] = (
     efficientnet,
     convnext,
     swin_transformer_v2,
+    regnet,
 )
 
 OF_THE_RUN = ("num_classes", "img_size", "drop_rate", "drop_path_rate", "dynamic_img_size")
