@@ -16,6 +16,7 @@ from sketch_jax.models import (
     regnet,
     resnet,
     swin_transformer_v2,
+    vgg,
     vision_transformer,
 )
 from sketch_jax.models.image_sizes import DEFAULT_IMAGE_SIZE
@@ -50,6 +51,7 @@ FAMILIES: tuple[Family, ...] = (
     convnext,
     swin_transformer_v2,
     regnet,
+    vgg,
 )
 
 OF_THE_RUN = ("num_classes", "img_size", "drop_rate", "drop_path_rate", "dynamic_img_size")

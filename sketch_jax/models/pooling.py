@@ -76,6 +76,33 @@ def average_pool(
     return sums / jnp.asarray(cells[None], inputs.dtype)
 
 
+def window_shares(size: int, count: int) -> Float[np.ndarray, "windows size"]:
+    """How much each cell of an axis counts in each of so many means; windows overlap where they must.
+
+    >>> window_shares(3, 2).tolist()
+    [[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]]
+    """
+    windows, cells = np.arange(count)[:, None], np.arange(size)[None]
+    inside = (cells >= windows * size // count) & (cells < -(-(windows + 1) * size // count))
+    return inside / inside.sum(1, keepdims=True)
+
+
+def adaptive_average_pool(inputs: FeatureMap, height: int, width: int) -> NewMap:
+    """Means of evenly spread windows, of as many rows and columns as wanted, also more than there are.
+
+    Args:
+        inputs: the feature map.
+        height: rows of the outputs.
+        width: columns of the outputs.
+
+    References:
+        torch.nn.functional.adaptive_avg_pool2d.
+    """
+    rows, columns = window_shares(inputs.shape[1], height), window_shares(inputs.shape[2], width)
+    shares = jnp.asarray(rows, inputs.dtype), jnp.asarray(columns, inputs.dtype)
+    return jnp.einsum("rh,bhwc,sw->brsc", shares[0], inputs, shares[1])
+
+
 def blur_pool(inputs: FeatureMap, stride: int, mode: str) -> NewMap:
     """Blurs by the binomial filter (1, 2, 1) / 4 along both axes, then takes every `stride`-th cell.
 

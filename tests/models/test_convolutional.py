@@ -24,7 +24,7 @@ from sketch_jax.models.convolutional import (
     run,
 )
 from sketch_jax.models.max_pooling import max_pool
-from sketch_jax.models.pooling import ANTI_ALIASING, average_pool
+from sketch_jax.models.pooling import ANTI_ALIASING, adaptive_average_pool, average_pool
 
 timm_layers = pytest.importorskip("timm.layers")
 timm_blocks = pytest.importorskip("timm.models._efficientnet_blocks")
@@ -228,3 +228,11 @@ def test_a_run_of_parts_tells_only_norms_of_training():
 def test_a_choice_is_refused_with_the_nearest_and_with_all():
     with pytest.raises(InputError, match="argument x: 'ab' is none of 'abc', 'z'; did you mean 'abc'"):
         choose({"abc": 1, "z": 2}, "ab", "x")
+
+
+@pytest.mark.parametrize("sizes", [(1, 7), (3, 7), (7, 3), (8, 4), (5, 5)])
+def test_means_of_evenly_spread_windows_match_torch(sizes):
+    inputs = random_map(sizes[0], sizes[1], 3)
+    expected = torch.nn.functional.adaptive_avg_pool2d(channels_first(inputs), sizes[::-1])
+    pooled = adaptive_average_pool(inputs, sizes[1], sizes[0])
+    np.testing.assert_allclose(pooled, channels_last(expected), rtol=0, atol=1e-6)
