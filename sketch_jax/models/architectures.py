@@ -13,6 +13,7 @@ from sketch_jax.models import (
     convnext,
     efficientnet,
     eva,
+    nfnet,
     regnet,
     resnet,
     swin_transformer_v2,
@@ -52,6 +53,7 @@ FAMILIES: tuple[Family, ...] = (
     swin_transformer_v2,
     regnet,
     vgg,
+    nfnet,
 )
 
 OF_THE_RUN = ("num_classes", "img_size", "drop_rate", "drop_path_rate", "dynamic_img_size")

@@ -76,6 +76,11 @@ def average_pool(
     return sums / jnp.asarray(cells[None], inputs.dtype)
 
 
+def halve(inputs: FeatureMap) -> NewMap:
+    """Averages to half the height and width, rounded up; what hangs over the border does not count."""
+    return average_pool(inputs, 2, 2, ceil_mode=True, count_include_pad=False)
+
+
 def window_shares(size: int, count: int) -> Float[np.ndarray, "windows size"]:
     """How much each cell of an axis counts in each of so many means; windows overlap where they must.
 

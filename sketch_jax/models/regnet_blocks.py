@@ -14,16 +14,11 @@ from jax import numpy as jnp
 from sketch_jax.models.channel_attention import SqueezeExcite
 from sketch_jax.models.convolutional import ACTIVATIONS, Conv, ConvNormAct, choose, fan_out_normal, run
 from sketch_jax.models.layers import Activation, DropPath, Initializer, identity
-from sketch_jax.models.pooling import FeatureMap, NewMap, average_pool
+from sketch_jax.models.pooling import FeatureMap, NewMap, halve
 from sketch_jax.models.regnet_plan import Place
 from sketch_jax.models.regnet_table import RegNet
 
 zeros, ones = nn.initializers.zeros, nn.initializers.ones
-
-halve = functools.partial(
-    average_pool, window=2, stride=2, padding=0, ceil_mode=True, count_include_pad=False
-)
-"""Averages a map to half its height and width, rounded up."""
 
 
 def make_conv_norm_act(
