@@ -31,6 +31,8 @@ GAMMAS = {
 }
 """Factors that make up for the variance that activations take from normal noise."""
 
+Attention = SqueezeExcite | EfficientChannelAttention
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Place:
@@ -210,32 +212,29 @@ class NormFreeBlock(nn.Module):
         if architecture.extra_conv:
             self.conv2b = make_conv(place.inner_width, 3, groups=place.groups)
         self.conv3 = make_conv(place.out_channels, gain_init=1.0 if architecture.skipinit else 0.0)
-        self.attention = self._attention() if architecture.attn_layer else None
+        self.attn = self._attention(place.inner_width) if architecture.reg else None
+        self.attn_last = None if architecture.reg else self._attention(place.out_channels)
         self.drop_path = DropPath(place.drop_path)
         if architecture.skipinit:
             self.skipinit_gain = self.param("skipinit_gain", nn.initializers.zeros, (), jnp.float32)
 
-    def _attention(self) -> Callable[[FeatureMap], NewMap]:
-        """Of the channels inside a RegNet's block, else of those that leave it."""
-        architecture, place = self.architecture, self.place
-        channels = place.inner_width if architecture.reg else place.out_channels
-        name = "attn" if architecture.reg else "attn_last"
+    def _attention(self, channels: int) -> Attention | None:
+        architecture = self.architecture
+        if architecture.attn_layer is None:
+            return None
         if architecture.attn_layer == "eca":
-            return EfficientChannelAttention(channels, dtype=self.dtype, name=name)
+            return EfficientChannelAttention(channels, dtype=self.dtype)
         return SqueezeExcite(
             channels,
             architecture.rd_ratio,
             kernel_init=lecun_normal,
             bias_init=nn.initializers.zeros,
             dtype=self.dtype,
-            name=name,
         )
 
-    def attend(self, inputs: FeatureMap, of_regnet: bool) -> FeatureMap:
-        """Channel attention at the place where RegNets have it, or where ResNets do, if it belongs there."""
-        if self.attention is None or of_regnet != self.architecture.reg:
-            return inputs
-        return self.architecture.attn_gain * self.attention(inputs)
+    def _attend(self, attention: Attention | None, inputs: FeatureMap) -> FeatureMap:
+        """Channel attention and its factor, where there is any."""
+        return inputs if attention is None else self.architecture.attn_gain * attention(inputs)
 
     def __call__(self, inputs: FeatureMap, train: bool) -> NewMap:
         """Adds the residual branch to the shortcut; a projection there reads the activated inputs."""
@@ -245,8 +244,8 @@ class NormFreeBlock(nn.Module):
         branch = self.conv2(self.act(self.conv1(activated)))
         if architecture.extra_conv:
             branch = self.conv2b(self.act(branch))
-        branch = self.conv3(self.act(self.attend(branch, True)))
-        branch = self.drop_path(self.attend(branch, False), train)
+        branch = self.conv3(self.act(self._attend(self.attn, branch)))
+        branch = self.drop_path(self._attend(self.attn_last, branch), train)
         if architecture.skipinit:
             branch = branch * self.skipinit_gain.astype(self.dtype)
         return branch * architecture.alpha + shortcut
