@@ -5,8 +5,7 @@ But a random network can also magnify rounding until no tolerance holds, or forg
 
 - norms keep activations near size one, and residual branches are small beside what they are added to, as in a
   network at the start of its training: rounding then grows little with depth;
-- what norms read is small, so that a wrong epsilon shows; what activations read is not, so that another
-  activation shows;
+- what norms read is small, so that a wrong epsilon shows;
 - in networks with ReLU the biases of batch norms lie well above zero. The gradient of a unit within rounding
   of the kink is the toss of a coin, and among millions of units some always are, unless few come near it;
 - the classifier is centred and scaled so that logits are of size one and differ from image to image.
@@ -33,7 +32,12 @@ SMALL = 0.05
 """Size of what norms read."""
 
 _READ_BY_NORMS = re.compile(r"pos_embed|_token$|\.proj\.|\.fc2\.")
-_READ_BY_ACTIVATIONS = re.compile(r"\.se\.|\.fc1\.")
+_READ_BY_OTHERS = re.compile(
+    r"\.se\.|\.se_early\.|\.attn(_last)?\.fc\d\.|\.qkv\.|\.fc1\.|\.shortcut\..*weight$"
+)
+"""Convolutions that activations, softmax or no norm at all read, as those on the way around a branch."""
+_GAIN = re.compile(r"\.gain$")
+"""Factors of standardised kernels, which keep activations near size one as norms' scales do."""
 
 
 @torch.no_grad()
@@ -51,9 +55,7 @@ def randomize(model: Any, images: torch.Tensor, generator: torch.Generator) -> N
     if any(isinstance(module, torch.nn.ReLU | torch.nn.ReLU6) for module in model.modules()):
         for norm in norms:
             norm.bias.fill_(DISTANCE_FROM_KINK if norm.weight.any() else 0.0)
-    biases = _biases_of_convolutions(model)
-    for name, parameter in model.named_parameters():
-        parameter.copy_(_random_value(name, parameter, generator, of_convolution=name in biases))
+    _draw_parameters(model, generator)
     draw = functools.partial(_draw_statistics, generator)
     hooks = [norm.register_forward_pre_hook(draw) for norm in norms]
     model.eval()(images)
@@ -66,8 +68,7 @@ def randomize(model: Any, images: torch.Tensor, generator: torch.Generator) -> N
 def randomize_classifier(model: Any, images: torch.Tensor, generator: torch.Generator) -> None:
     """Draws the classifier alone anew, for weights that come without one; arguments as for `randomize`."""
     for part in _classifiers(model):
-        for name, parameter in part.named_parameters():
-            parameter.copy_(_random_value(name, parameter, generator))
+        _draw_parameters(part, generator)
     _scale_classifier(model, images)
 
 
@@ -82,8 +83,10 @@ def _scale_classifier(model: Any, images: torch.Tensor) -> None:
 
 
 def _classifiers(model: Any) -> Sequence[Any]:
+    """The maps to logits; of a classifier of several parts the last."""
     classifier = model.get_classifier()
-    return classifier if isinstance(classifier, tuple | list) else (classifier,)
+    classifiers = classifier if isinstance(classifier, tuple | list) else (classifier,)
+    return [[part for part in whole.modules() if hasattr(part, "bias")][-1] for whole in classifiers]
 
 
 def _ends_of_residual_branches(model: Any) -> Sequence[_BatchNorm]:
@@ -92,21 +95,22 @@ def _ends_of_residual_branches(model: Any) -> Sequence[_BatchNorm]:
     return [[part for part in block.children() if isinstance(part, _BatchNorm)][-1] for block in blocks]
 
 
-def _biases_of_convolutions(model: Any) -> frozenset[str]:
-    """Names of the biases of convolutions."""
-    modules = model.named_modules()
-    return frozenset(f"{name}.bias" for name, module in modules if isinstance(module, torch.nn.Conv2d))
+def _draw_parameters(model: Any, generator: torch.Generator) -> None:
+    for name, parameter in model.named_parameters():
+        weight = getattr(model.get_submodule(name.rpartition(".")[0]), "weight", parameter)
+        parameter.copy_(_random_value(name, parameter, weight.ndim == 4, generator))
 
 
 def _random_value(
-    name: str, start: torch.Tensor, generator: torch.Generator, of_convolution: bool = False
+    name: str, start: torch.Tensor, of_convolution: bool, generator: torch.Generator
 ) -> torch.Tensor:
     noise = torch.randn(start.shape, generator=generator)
-    small = of_convolution or start.ndim == 4 or _READ_BY_NORMS.search(name)
-    size = SMALL if small and not _READ_BY_ACTIVATIONS.search(name) else 1.0
-    size = size**2 if of_convolution else size  # or it drowns what small kernels make of small inputs
+    small = (of_convolution and not _GAIN.search(name)) or _READ_BY_NORMS.search(name)
+    size = SMALL if small and not _READ_BY_OTHERS.search(name) else 1.0
     if name.rpartition(".")[2] == "weight" and start.ndim >= 2:
         return size * noise * (start.shape[0] / start.numel()) ** 0.5
+    if of_convolution and name.endswith(".bias"):
+        size = size**2  # or it drowns what small kernels make of small inputs
     return size * (start + SPREAD * noise)
 
 

@@ -90,7 +90,9 @@ def test_a_small_mistake_in_a_convolutional_network_is_seen():
     assert min(forward_differences(setting, {"bn_eps": 1e-6})) > 1e-2
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_035", "deit3_small_patch16_224", "seresnet18"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenetv2_035", "deit3_small_patch16_224", "seresnet18", "test_nfnet"]
+)
 def test_every_value_is_random_and_nothing_vanishes_or_explodes(name):
     timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
     from convert.randomize import randomize
