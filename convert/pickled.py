@@ -13,8 +13,11 @@ from sketch_jax.errors import InputError
 from sketch_jax.weights.sources import Weights, read_json
 from sketch_jax.weights.tensors import PICKLE_SUFFIXES
 
-STATE_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
+STATE_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model", "classy_state_dict", "base_model")
 """Where training scripts keep the state dict inside a checkpoint; averaged weights first, as timm does."""
+
+PARTS = ("trunk", "heads")
+"""Of a state dict, where it is kept in parts, as classy vision does."""
 
 PREFIXES = ("module.", "_orig_mod.")
 """What data-parallel and compiled models put before every name."""
@@ -49,12 +52,17 @@ def find_state(checkpoint: Any) -> dict[str, Any]:
 
     >>> find_state({"epoch": 3, "state_dict": {"module.fc.bias": np.zeros(1)}})
     {'fc.bias': array([0.])}
+    >>> find_state({"model": {"trunk": {"stem.bias": np.zeros(1)}, "heads": {"fc.bias": np.ones(1)}}})
+    {'stem.bias': array([0.]), 'fc.bias': array([1.])}
     """
     if not isinstance(checkpoint, Mapping):
         return {}
     for key in STATE_KEYS:
         if isinstance(checkpoint.get(key), Mapping):
             return find_state(checkpoint[key])
+    parts = [checkpoint[part] for part in PARTS if isinstance(checkpoint.get(part), Mapping)]
+    if parts:
+        return {name: value for part in parts for name, value in find_state(part).items()}
     return {_bare(name): value for name, value in checkpoint.items() if hasattr(value, "shape")}
 
 

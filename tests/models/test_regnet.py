@@ -22,6 +22,7 @@ from timm_parity import (
     torch_tree,
 )
 
+from convert.pickled import find_state
 from sketch_jax.models import regnet
 from sketch_jax.models.convolutional import BatchNorm, GroupNorm
 from sketch_jax.models.regnet_plan import plan_stages
@@ -195,7 +196,7 @@ def test_checkpoints_of_torchvision_are_renamed_as_in_timm():
 def test_checkpoints_of_classy_vision_are_renamed_as_in_timm():
     trunk, heads = numbered(SEER_TRUNK), numbered(SEER_HEADS, 1)
     nested = {"classy_state_dict": {"base_model": {"model": {"trunk": trunk, "heads": heads}}}}
-    filtered = create("regnety_002").filter_checkpoint(trunk | heads)
+    filtered = create("regnety_002").filter_checkpoint(find_state(nested))
     assert {"s3.b1.downsample.bn.bias", "s3.b1.se.fc1.bias", "head.fc.bias"} <= filtered.keys()
     assert_same_tensors(filtered, reference_module._filter_fn(nested))
 
