@@ -144,11 +144,13 @@ class Conv(nn.Module):
     kernel_init: Callable[..., jax.Array] = kaiming_fan_out
     bias_init: Callable[..., jax.Array] = nn.initializers.zeros
     dtype: Any = jnp.float32
+    padding: int | None = None
+    """Cells on each of the four sides; None: as `pad_type` says."""
 
     @nn.compact
     def __call__(self, inputs: FeatureMap) -> NewMap:
         """Convolves in `dtype`."""
-        padding = image_padding(inputs, self.pad_type, self.kernel_size, self.stride)
+        padding = self._padding(inputs)
         shape = (self.kernel_size, self.kernel_size, inputs.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32).astype(self.dtype)
         strides = (self.stride, self.stride)
@@ -157,6 +159,11 @@ class Conv(nn.Module):
             return outputs
         bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
         return outputs + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+
+    def _padding(self, inputs: FeatureMap) -> tuple[tuple[int, int], tuple[int, int]]:
+        if self.padding is None:
+            return image_padding(inputs, self.pad_type, self.kernel_size, self.stride)
+        return (self.padding, self.padding), (self.padding, self.padding)
 
 
 class BatchNorm(nn.Module):
@@ -203,6 +210,7 @@ class GroupNorm(nn.Module):
     epsilon: float = 1e-5
     scale_init: Callable[..., jax.Array] = nn.initializers.ones
     dtype: Any = jnp.float32
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, inputs: FeatureMap, train: bool) -> FeatureMap:
@@ -211,12 +219,15 @@ class GroupNorm(nn.Module):
         channels = inputs.shape[-1]
         groups = channels // self.group_size if self.group_size else self.num_groups
         scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         grouped = inputs.astype(jnp.float32).reshape(*inputs.shape[:3], groups, -1)
         centred = grouped - grouped.mean((1, 2, 4), keepdims=True)
         variance = (centred**2).mean((1, 2, 4), keepdims=True)
         normalized = (centred * jax.lax.rsqrt(variance + self.epsilon)).reshape(inputs.shape)
-        return (normalized * scale.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)).astype(self.dtype)
+        scaled = normalized * scale.reshape(1, 1, 1, -1)
+        if not self.use_bias:
+            return scaled.astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+        return (scaled + bias.reshape(1, 1, 1, -1)).astype(self.dtype)
 
 
 class ConvNormAct(nn.Module):

@@ -186,11 +186,14 @@ class LayerNorm(nn.Module):
 
     epsilon: float
     scale_init: Initializer = nn.initializers.ones
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, inputs: Hidden) -> Hidden:
         """Normalises, in the type of the inputs."""
         scale = self.param("scale", self.scale_init, (inputs.shape[-1],), jnp.float32)
+        if not self.use_bias:
+            return layer_norm(inputs, scale, jnp.zeros_like(scale), self.epsilon)
         bias = self.param("bias", nn.initializers.zeros, (inputs.shape[-1],), jnp.float32)
         return layer_norm(inputs, scale, bias, self.epsilon)
 

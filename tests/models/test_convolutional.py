@@ -53,6 +53,12 @@ def test_convolutions_pad_as_in_timm(pad_type, kernel_size, stride):
         matches(module, reference, random_map(height, width, 4))
 
 
+@pytest.mark.parametrize("padding", [0, 2])
+def test_convolutions_take_a_number_of_cells_as_padding(padding):
+    reference = torch.nn.Conv2d(4, 6, 7, 4, padding, bias=False)
+    matches(Conv(6, 7, 4, padding=padding), reference, random_map(9, 12, 4))
+
+
 @pytest.mark.parametrize("groups", [2, 6])
 def test_convolutions_in_groups_match_torch(groups):
     matches(
@@ -125,6 +131,15 @@ def test_group_norm_matches_torch(ours, groups):
     expected = channels_last(reference(channels_first(inputs)))
     for train in (True, False):
         np.testing.assert_allclose(ours.apply({"params": params}, inputs, train), expected, atol=1e-4)
+
+
+def test_group_norm_may_do_without_a_bias():
+    reference = randomise(torch.nn.GroupNorm(1, 12))
+    reference.bias = None
+    params, _ = converted(reference)
+    inputs = random_map(5, 4, 12) + 10
+    answer = GroupNorm(1, use_bias=False).apply({"params": params}, inputs, False)
+    np.testing.assert_allclose(answer, channels_last(reference(channels_first(inputs))), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name not in ("gelu_tanh", "quick_gelu")])

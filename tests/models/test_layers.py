@@ -98,6 +98,13 @@ def test_norms_and_their_gradients_are_timms(kind, epsilon):
         np.testing.assert_allclose(gradients[0]["bias"], theirs.bias.grad, rtol=0, atol=2e-5)
 
 
+def test_layer_norm_may_do_without_a_bias():
+    params = {"scale": jnp.asarray(random_array(6))}
+    inputs = jnp.asarray(random_array(4, 3, 6, seed=1))
+    expected = LayerNorm(1e-6).apply({"params": {**params, "bias": jnp.zeros(6)}}, inputs)
+    np.testing.assert_array_equal(LayerNorm(1e-6, use_bias=False).apply({"params": params}, inputs), expected)
+
+
 @pytest.mark.parametrize("offset", [0.0, 30.0, 1000.0])
 def test_layer_norm_holds_far_from_zero(offset):
     inputs = (random_array(5, 64).astype(np.float64) + offset).astype(np.float32)
