@@ -13,6 +13,7 @@ from sketch_jax.models import (
     convnext,
     efficientnet,
     eva,
+    metaformer,
     nfnet,
     regnet,
     resnet,
@@ -54,6 +55,7 @@ FAMILIES: tuple[Family, ...] = (
     regnet,
     vgg,
     nfnet,
+    metaformer,
 )
 
 OF_THE_RUN = ("num_classes", "img_size", "drop_rate", "drop_path_rate", "dynamic_img_size")

@@ -38,6 +38,8 @@ def flax_path(name, ndim):
     *modules, leaf = re.sub(r"\.(\d+)(?=\.)", r"_\1", name).split(".")
     if leaf == "weight":
         leaf = "scale" if ndim == 1 else "kernel"
+    elif leaf == "scale":
+        leaf = "scale_"
     return "/".join([*modules, STATISTICS.get(leaf, leaf)])
 
 
