@@ -9,7 +9,17 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from sketch_jax.models.layers import Dropout, Linear, Mlp, Norm, RmsNorm, along_last_axis, identity
+from sketch_jax.models.layers import (
+    NORMAL,
+    Dropout,
+    Initializer,
+    Linear,
+    Mlp,
+    Norm,
+    RmsNorm,
+    along_last_axis,
+    identity,
+)
 
 Tokens = Float[Array, "batch tokens embedding"]
 Heads = Float[Array, "batch tokens heads head_width"]
@@ -162,15 +172,16 @@ class Attention(nn.Module):
     depth: int = 0
     """Index of the block, from 0; differential attention starts by it."""
     dtype: Any = jnp.float32
+    kernel_init: Initializer = NORMAL
 
     def setup(self):
         """Projections and norms."""
-        self.qkv = Linear(3 * self.width, self.qkv_bias, dtype=self.dtype)
+        self.qkv = Linear(3 * self.width, self.qkv_bias, self.kernel_init, dtype=self.dtype)
         self.q_norm = optional_norm(self.qk_norm)
         self.k_norm = optional_norm(self.qk_norm)
         self.attn_drop = Dropout(self.attention_dropout)
         self.norm = optional_norm(self.scale_norm)
-        self.proj = Linear(self.width, self.proj_bias, dtype=self.dtype)
+        self.proj = Linear(self.width, self.proj_bias, self.kernel_init, dtype=self.dtype)
         self.proj_drop = Dropout(self.dropout)
 
     def attend(self, query: Tokens, key: Tokens, value: Tokens, train: bool) -> Heads:

@@ -293,6 +293,8 @@ class Mlp(nn.Module):
     gates_start_open: bool = True
     """Whether new gates let everything through; else they start as the values do."""
     dtype: Any = jnp.float32
+    kernel_init: Initializer = NORMAL
+    """Start of the other kernels."""
 
     def setup(self):
         """Two maps, and what lies between them."""
@@ -310,11 +312,11 @@ class Mlp(nn.Module):
     def linear(
         self,
         features: int,
-        kernel_init: Initializer = NORMAL,
+        kernel_init: Initializer | None = None,
         bias_init: Initializer = nn.initializers.zeros,
     ) -> Linear:
         """A map with the perceptron's settings."""
-        return Linear(features, self.use_bias, kernel_init, bias_init, dtype=self.dtype)
+        return Linear(features, self.use_bias, kernel_init or self.kernel_init, bias_init, dtype=self.dtype)
 
     def activate(self, inputs: Hidden) -> Float[Array, "*axes hidden"]:
         """The hidden features."""
