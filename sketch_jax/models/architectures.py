@@ -14,6 +14,7 @@ from sketch_jax.models import (
     efficientnet,
     eva,
     metaformer,
+    mobilevit,
     nfnet,
     regnet,
     resnet,
@@ -56,6 +57,7 @@ FAMILIES: tuple[Family, ...] = (
     vgg,
     nfnet,
     metaformer,
+    mobilevit,
 )
 
 OF_THE_RUN = ("num_classes", "img_size", "drop_rate", "drop_path_rate", "dynamic_img_size")
