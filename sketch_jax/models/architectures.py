@@ -20,6 +20,7 @@ from sketch_jax.models import (
     resnet,
     swin_transformer_v2,
     vgg,
+    swin_transformer,
     vision_transformer,
 )
 from sketch_jax.models.image_sizes import DEFAULT_IMAGE_SIZE
@@ -52,6 +53,7 @@ FAMILIES: tuple[Family, ...] = (
     resnet,
     efficientnet,
     convnext,
+    swin_transformer,
     swin_transformer_v2,
     regnet,
     vgg,

@@ -5,6 +5,8 @@ References:
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from flax import linen as nn
@@ -13,10 +15,13 @@ from jaxtyping import Array, Float, Int
 
 from sketch_jax.errors import InputError
 from sketch_jax.models.layers import TRUNCATED_NORMAL, Initializer
+from sketch_jax.trees import Tree, map_with_path
 
 Pair = tuple[int, int]
 Bias = Float[Array, "heads asking asked"]
 Table = Float[Array, "entries heads"]
+
+TABLE = "relative_position_bias_table"
 
 PREFIX_ENTRIES = 3
 """Entries of a table for the token before the cells: it asks, is asked, asks itself."""
@@ -70,7 +75,7 @@ def create_bias_table(
         init: start of the biases.
     """
     entries = distance_count(window) + PREFIX_ENTRIES * prefix_token
-    return module.param("relative_position_bias_table", init, (entries, num_heads), jnp.float32)
+    return module.param(TABLE, init, (entries, num_heads), jnp.float32)
 
 
 def look_up_bias(table: Table, window: Pair, prefix_token: bool = False) -> Bias:
@@ -128,6 +133,27 @@ def resize_bias_table(
     distances, rest = np.split(np.asarray(table, np.float32), [count])
     resized = resize_distances(distances.reshape(*old, -1), new)
     return np.concatenate([resized.reshape(-1, table.shape[1]), rest])
+
+
+def resize_bias_tables(params: Tree, windows: Mapping[str, Pair], prefix_token: bool = False) -> Tree:
+    """Pretrained parameters with the tables of all attentions for other windows.
+
+    Args:
+        params: without some of the tables, too; everything else is left as it is.
+        windows: height and width in cells, by the first part of the paths of tables that they are for.
+        prefix_token: whether a token stands before the cells.
+
+    Raises:
+        InputError: a table is of no window that it can be resized from.
+    """
+
+    def fit(path: str, leaf: Any) -> Any:
+        window = windows.get(path.partition("/")[0])
+        if window is None or not path.endswith(f"/{TABLE}"):
+            return leaf
+        return resize_bias_table(leaf, window, prefix_token)
+
+    return map_with_path(fit, params)
 
 
 def resize_distances(
