@@ -11,6 +11,7 @@ from jax import numpy as jnp
 from sketch_jax.errors import InputError, refuse_faults, suggestion
 from sketch_jax.models import (
     convnext,
+    beit,
     efficientnet,
     eva,
     metaformer,
@@ -50,6 +51,7 @@ class Family(Protocol):
 FAMILIES: tuple[Family, ...] = (
     vision_transformer,
     eva,
+    beit,
     resnet,
     efficientnet,
     convnext,
