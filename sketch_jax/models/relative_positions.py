@@ -122,7 +122,7 @@ def resize_bias_table(
     """
     count = table.shape[0] - PREFIX_ENTRIES * prefix_token
     side, new = math.isqrt(max(count, 0)), (2 * window[0] - 1, 2 * window[1] - 1)
-    old = (side, side) if side**2 == count else new
+    old = (side, side) if side**2 == count and side % 2 else new
     if old[0] * old[1] != count:
         raise InputError(
             f"relative_position_bias_table: {table.shape[0]} entries are not of a square window; take "
@@ -173,7 +173,8 @@ def distance_weights(old: int, new: int) -> Float[np.ndarray, "new old"]:
     """The matrix that resizes the biases of the distances along an axis.
 
     The old distances are spread out, the farther apart the farther they are, until they reach as far as the
-    new ones; between two of them, biases are interpolated linearly, beyond the last they stay the same.
+    new ones or the ratio of their gaps is 1.5; between two of them, biases are interpolated linearly, beyond
+    the last they stay the same.
 
     Args:
         old: distances before, odd.
@@ -199,7 +200,7 @@ def distance_weights(old: int, new: int) -> Float[np.ndarray, "new old"]:
 
 
 def _spread(steps: int, reach: int) -> float:
-    """The ratio of a geometric series of so many steps, the first 1, that comes to `reach`; by bisection."""
+    """The ratio, from 1.01 to 1.5, of a geometric series of so many steps from 1 on that sums to `reach`."""
     least, most, ratio = 1.01, 1.5, 1.0
     while most - least > 1e-6:
         ratio = (least + most) / 2.0

@@ -58,7 +58,7 @@ def log_distances(window: Pair, reference: Pair) -> Float[np.ndarray, "distances
         window: height and width in cells.
         reference: the window whose largest distances count as `FARTHEST`, before the logarithm.
 
-    >>> log_distances((2, 1), (2, 1)).round(3).tolist()
+    >>> log_distances((2, 1), (2, 1)).astype(float).round(3).tolist()
     [[-1.057, 0.0], [0.0, 0.0], [1.057, 0.0]]
     """
     axes = [
