@@ -17,7 +17,8 @@ from jax import numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from sketch_jax.models.attention import AttentionPoolLatent, Tokens, optional_norm
-from sketch_jax.models.eva_blocks import EvaBlock
+from sketch_jax.models.eva_blocks import EvaBlock, splits_bias
+from sketch_jax.models.eva_checkpoints import filter_checkpoint
 from sketch_jax.models.eva_record import Eva
 from sketch_jax.models.eva_table import ARCHITECTURES
 from sketch_jax.models.layers import INITIAL_DEVIATION, Dropout, Linear
@@ -274,6 +275,7 @@ def create(architecture: Eva, request: Request) -> Model:
         feature_width=built.embed_dim,
         classifier="head",
         has_equal_blocks=not isinstance(built.num_kv_heads, tuple),
+        filter_checkpoint=functools.partial(filter_checkpoint, splits_bias=splits_bias(built)),
         adapt=functools.partial(adapt, architecture=built),
     )
 

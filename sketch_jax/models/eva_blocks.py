@@ -44,6 +44,11 @@ def kv_heads(architecture: Eva, depth: int) -> int:
     return heads or architecture.num_heads
 
 
+def splits_bias(architecture: Eva) -> bool:
+    """Whether queries and values have a bias each beside one projection of queries, keys and values."""
+    return architecture.qkv_fused and architecture.qkv_bias and architecture.attn_type == "eva"
+
+
 class RotaryAttention(nn.Module):
     """Self-attention whose queries and keys are turned by their place; keys may go without a bias.
 
@@ -62,7 +67,7 @@ class RotaryAttention(nn.Module):
         norm, key_bias = architecture.norm_layer, bias and architecture.attn_type == "rope"
         if architecture.qkv_fused:
             self.qkv = Linear(3 * width, key_bias, dtype=self.dtype)
-            self.bias = create_query_value_bias(self, width) if bias and not key_bias else None
+            self.bias = create_query_value_bias(self, width) if splits_bias(architecture) else None
         else:
             asked = width // architecture.num_heads * kv_heads(architecture, self.depth)
             self.q_proj = Linear(width, bias, dtype=self.dtype)

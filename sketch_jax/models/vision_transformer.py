@@ -30,6 +30,7 @@ from sketch_jax.models.tokens import (
     refuse_image_size,
 )
 from sketch_jax.models.vision_transformer_blocks import BLOCKS, find_norm
+from sketch_jax.models.vision_transformer_checkpoints import filter_checkpoint
 from sketch_jax.models.vision_transformer_record import VisionTransformer
 from sketch_jax.models.vision_transformer_table import ARCHITECTURES
 from sketch_jax.trees import STACKED, Tree
@@ -226,6 +227,7 @@ def create(architecture: VisionTransformer, request: Request) -> Model:
         classifier="head",
         has_equal_blocks=built.attn_layer != "diff" and "Diff" not in built.block_fn,
         further_classifiers=("head_dist",) if built.distilled else (),
+        filter_checkpoint=filter_checkpoint,
         adapt=functools.partial(adapt, architecture=built, resampling=RESAMPLINGS.get(request.name, CUBIC)),
     )
 
