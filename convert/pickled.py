@@ -13,7 +13,10 @@ from sketch_jax.errors import InputError
 from sketch_jax.weights.sources import Weights, read_json
 from sketch_jax.weights.tensors import PICKLE_SUFFIXES
 
-STATE_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model", "classy_state_dict", "base_model")
+STATE_KEYS = (
+    *("state_dict_ema", "model_ema", "state_dict", "model", "classy_state_dict", "base_model"),
+    *("module", "encoder"),
+)
 """Where training scripts keep the state dict inside a checkpoint; averaged weights first, as timm does."""
 
 PARTS = ("trunk", "heads")

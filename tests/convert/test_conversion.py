@@ -85,6 +85,14 @@ def test_averaged_weights_are_taken_from_a_training_checkpoint_and_prefixes_fall
     np.testing.assert_array_equal(tensors["params/fc/kernel"], np.ones((3, 2), np.float32))
 
 
+@pytest.mark.parametrize("place", ["model", "module", "encoder"])
+def test_the_state_is_found_where_training_scripts_keep_it(tmp_path, place):
+    torch = pytest.importorskip("torch")
+    torch.save({"epoch": 3, place: {"module.fc.weight": torch.ones(2, 3)}}, tmp_path / "last.pth")
+    assert main(["to-flax", str(tmp_path / "last.pth"), "--output", str(tmp_path / "flax")]) == 0
+    assert list(load_file(tmp_path / "flax" / "flax_model.safetensors")) == ["params/fc/kernel"]
+
+
 class Bomb:
     """Pickles to a call that would leave a trace if it were unpickled."""
 
