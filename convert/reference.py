@@ -13,7 +13,7 @@ from convert.randomize import randomize, randomize_classifier
 from sketch_jax.models.architectures import OF_THE_RUN, bare_name, default_image_size
 from sketch_jax.weights.names import STATISTICS
 from sketch_jax.weights.sources import Weights
-from sketch_jax.weights.timm_config import pretrained_config
+from sketch_jax.weights.timm_config import image_channels, pretrained_config
 
 NEW_CLASSES = 10
 """Classes of a classifier that is made because the weights have none."""
@@ -98,8 +98,13 @@ def build(setting: Setting, weights: Weights | None, images: np.ndarray, seed: i
         return model
     tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in weights.tensors.items()}
     class_count = class_count_of(weights.config, setting.class_count)
-    overlay = {"state_dict": tensors, "num_classes": class_count, "label_offset": None}
-    model = _create(setting, pretrained=True, pretrained_cfg_overlay=overlay)
+    overlay = {
+        "state_dict": tensors,
+        "num_classes": class_count,
+        "label_offset": None,
+        "input_size": (image_channels(weights.config), setting.image_size, setting.image_size),
+    }
+    model = _create(setting, in_chans=3, pretrained=True, pretrained_cfg_overlay=overlay)
     if class_count != setting.class_count:
         randomize_classifier(model, _to_torch(images), generator)
     return model

@@ -8,12 +8,16 @@ import numpy as np
 
 from sketch_jax.errors import InputError
 from sketch_jax.trees import Tree, flatten, unflatten
+from sketch_jax.weights.channels import fit_to_images, is_of_other_channels
 from sketch_jax.weights.head_rows import Rows, choose_rows
 from sketch_jax.weights.names import timm_axes, timm_name, timm_statistic_name, to_flax
 from sketch_jax.weights.sources import Weights
-from sketch_jax.weights.timm_config import architecture_from
+from sketch_jax.weights.timm_config import architecture_from, image_channels
 
 Shape = tuple[int, ...]
+
+SHOWN_NAMES = 4
+"""Of a list of names of an older layout, in a summary."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,10 @@ class LoadReport:
     """Taken from the weights."""
     resampled: tuple[str, ...]
     """Those of `loaded` whose shape was changed to fit, such as position embeddings at another image size."""
+    of_other_channels: tuple[str, ...]
+    """Those of `loaded` that were of images of another number of channels: the first convolution."""
+    of_older_layout: tuple[str, ...]
+    """Names in the weights that are not timm's current ones: renamed, or left out as no parameter."""
     new: tuple[str, ...]
     """Newly made, because the weights have none: classifiers of other classes, and what `adapt` adds."""
     dropped: tuple[str, ...]
@@ -76,18 +84,18 @@ def fit(
         InputError: tensors are missing, left over or of another shape; all of them are listed.
     """
     expected = _Leaves(*map(flatten, template))
-    found, original_shapes = _read(filter_checkpoint(weights.tensors), adapt)
-    dropped = [path for path in original_shapes if path not in found.params]
+    found, original = _read(weights, expected, filter_checkpoint, adapt)
+    dropped = [path for path in original.shapes if path not in found.params]
     new: list[str] = []
     made = flatten(fresh)
     for path in (classifier, *further_classifiers):
         if rows is not None:
             chosen = choose_rows(_within(found.params, path), _within(made, path), rows, weights.origin)
             found.params.update(chosen)
-            original_shapes |= {path: leaf.shape for path, leaf in chosen.items()}
+            original.shapes.update({path: leaf.shape for path, leaf in chosen.items()})
         new += _exchange_classifier(found.params, expected.params, path, dropped)
     _refuse_misfits(weights, architecture, found, expected, frozenset(new))
-    report = _report(weights.origin, found, original_shapes, new, dropped)
+    report = _report(weights.origin, found, original, new, dropped)
     if rows is not None:
         report = dataclasses.replace(report, rows=(len(rows) - rows.count(None), len(rows)))
     values = _Leaves(_place(found.params, place), _place(found.statistics, place))
@@ -103,6 +111,8 @@ def summary(report: LoadReport) -> list[str]:
     """Lines that tell the user what was loaded, newly made and left out."""
     lines = [f"{len(report.loaded)} tensors ({report.loaded_values:,} values) loaded from {report.origin}"]
     parts = {
+        "of an older layout, renamed or left out": _first_few(report.of_older_layout),
+        "fitted to images of 3 channels": report.of_other_channels,
         "resampled to this image size": report.resampled,
         "newly made": report.new,
         "in the weights but not used": report.dropped,
@@ -112,15 +122,49 @@ def summary(report: LoadReport) -> list[str]:
     return lines + [f"{what}: {', '.join(names)}" for what, names in parts.items() if names]
 
 
+def _first_few(names: Sequence[str]) -> Sequence[str]:
+    """The names, or where there are many the first and the count of the others."""
+    hidden = len(names) - SHOWN_NAMES
+    return names if hidden <= 0 else [*names[:SHOWN_NAMES], f"… and {hidden} more"]
+
+
 class _Leaves(NamedTuple):
     params: dict[str, Any]
     statistics: dict[str, Any]
 
 
-def _read(tensors: Mapping[str, Any], adapt: Callable[[Tree], Tree]) -> tuple[_Leaves, dict[str, Shape]]:
-    params, statistics = to_flax(tensors)
-    shapes = {path: leaf.shape for path, leaf in flatten(params).items()}
-    return _Leaves(flatten(adapt(params)), flatten(statistics)), shapes
+class _Original(NamedTuple):
+    """What the weights were before they were fitted to the model."""
+
+    shapes: dict[str, Shape]
+    of_other_channels: list[str]
+    of_older_layout: list[str]
+
+
+def _read(
+    weights: Weights,
+    expected: _Leaves,
+    filter_checkpoint: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    adapt: Callable[[Tree], Tree],
+) -> tuple[_Leaves, _Original]:
+    tensors = filter_checkpoint(weights.tensors)
+    params, statistics = map(flatten, to_flax(tensors))
+    stated = image_channels(weights.config)
+    of_other_channels = [
+        path for path in _of_other_channels(params, expected) if params[path].shape[2] == stated
+    ]
+    params |= {path: fit_to_images(params[path]) for path in of_other_channels}
+    original = _Original(
+        shapes={path: leaf.shape for path, leaf in params.items()},
+        of_other_channels=of_other_channels,
+        of_older_layout=[name for name in weights.tensors if name not in tensors],
+    )
+    return _Leaves(flatten(adapt(unflatten(params))), flatten(statistics)), original
+
+
+def _of_other_channels(params: Mapping[str, Any], expected: _Leaves) -> list[str]:
+    wanted = expected.params
+    return [path for path in params if path in wanted and is_of_other_channels(params[path], wanted[path])]
 
 
 def _exchange_classifier(
@@ -149,7 +193,8 @@ def _refuse_misfits(
     ]
     if faults:
         heading = f"{weights.origin}: the weights do not fit {architecture}: {len(faults)} tensors differ"
-        raise InputError("\n".join([heading, *faults, _remedy(weights, architecture)]))
+        remedies = [*_channel_remedies(found, expected), _remedy(weights, architecture)]
+        raise InputError("\n".join([heading, *faults, *remedies]))
 
 
 def _misfits(
@@ -180,6 +225,18 @@ def _misfits(
     return missing + extra + misshapen
 
 
+def _channel_remedies(found: _Leaves, expected: _Leaves) -> list[str]:
+    """What to do about a first convolution of images of other channels than the config states."""
+    counts = {
+        timm_name(path): found.params[path].shape[2] for path in _of_other_channels(found.params, expected)
+    }
+    return [
+        f"{name} is of images of {count} channels, which the weights' config.json does not state: "
+        f'with "input_size": [{count}, height, width] in its pretrained_cfg it is fitted to 3'
+        for name, count in counts.items()
+    ]
+
+
 def _remedy(weights: Weights, architecture: str) -> str:
     named, arguments = architecture_from(weights.config)
     if named is None:
@@ -192,19 +249,21 @@ def _remedy(weights: Weights, architecture: str) -> str:
 def _report(
     origin: str,
     found: _Leaves,
-    original_shapes: Mapping[str, Shape],
+    original: _Original,
     new: Sequence[str],
     dropped: Sequence[str],
 ) -> LoadReport:
-    loaded = {path: leaf for path, leaf in found.params.items() if path in original_shapes}
-    added = [path for path in found.params if path not in original_shapes]
+    loaded = {path: leaf for path, leaf in found.params.items() if path in original.shapes}
+    added = [path for path in found.params if path not in original.shapes]
     leaves = [*loaded.values(), *found.statistics.values()]
     return LoadReport(
         origin=origin,
         loaded=(*map(timm_name, loaded), *map(timm_statistic_name, found.statistics)),
         resampled=tuple(
-            timm_name(path) for path, leaf in loaded.items() if leaf.shape != original_shapes[path]
+            timm_name(path) for path, leaf in loaded.items() if leaf.shape != original.shapes[path]
         ),
+        of_other_channels=tuple(map(timm_name, original.of_other_channels)),
+        of_older_layout=tuple(original.of_older_layout),
         new=tuple(map(timm_name, [*added, *new])),
         dropped=tuple(map(timm_name, dropped)),
         loaded_values=sum(int(np.prod(leaf.shape)) for leaf in leaves),

@@ -24,10 +24,24 @@ TIMM_DEFAULTS: dict[str, Any] = {
 def architecture_from(config: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
     """Name in timm of the architecture, and model arguments; None and nothing where the config is silent.
 
+    The channels of the images are no argument here: see `image_channels`.
+
     >>> architecture_from({"architecture": "resnet18", "model_args": {"act_layer": "gelu"}})
     ('resnet18', {'act_layer': 'gelu'})
     """
-    return config.get("architecture"), dict(config.get("model_args") or {})
+    stated = config.get("model_args") or {}
+    return config.get("architecture"), {key: value for key, value in stated.items() if key != "in_chans"}
+
+
+def image_channels(config: Mapping[str, Any]) -> int:
+    """Channels of the images that the weights were trained on.
+
+    >>> image_channels({"pretrained_cfg": {"input_size": [1, 28, 28]}}), image_channels({})
+    (1, 3)
+    """
+    stated = (config.get("model_args") or {}).get("in_chans")
+    size = pretrained_config(config).get("input_size") or TIMM_DEFAULTS["input_size"]
+    return size[0] if stated is None else stated
 
 
 def preprocessing_from(config: Mapping[str, Any], image_size: int | None = None) -> Preprocessing:
@@ -35,11 +49,13 @@ def preprocessing_from(config: Mapping[str, Any], image_size: int | None = None)
 
     Args:
         config: timm's `config.json`. Where its `pretrained_cfg` is silent, timm's own defaults hold; an empty
-            config asks for nothing, and the defaults of `Preprocessing` hold.
+            config asks for nothing, and the defaults of `Preprocessing` hold. Images have 3 channels in any
+            case; one mean or deviation holds for all.
         image_size: in pixels; None: what the weights were trained at.
 
     Raises:
-        InputError: the weights want images that are not square or not RGB, or a resize that is not offered.
+        InputError: the weights want images that are not square, a mean or deviation of neither one nor 3
+            channels, or a resize that is not offered.
 
     References:
         timm/data/config.py, `resolve_data_config`.
@@ -48,6 +64,7 @@ def preprocessing_from(config: Mapping[str, Any], image_size: int | None = None)
         return Preprocessing(image_size=image_size or DEFAULT_IMAGE_SIZE)
     stated = pretrained_config(config)
     wanted = {name: stated.get(name) or default for name, default in TIMM_DEFAULTS.items()}
+    wanted |= {name: 3 * list(wanted[name]) for name in ("mean", "std") if len(wanted[name]) == 1}
     refuse_faults(
         "the weights' config.json asks for images that are not supported",
         _faults(wanted),
@@ -119,12 +136,11 @@ def timm_config(
 
 
 def _faults(wanted: Mapping[str, Any]) -> list[str]:
-    channels, height, width = wanted["input_size"]
+    _, height, width = wanted["input_size"]
     checks = {
-        f"input_size {list(wanted['input_size'])}: must be [3, side, side]": channels == 3
-        and height == width,
-        f"mean {wanted['mean']}: must be 3 numbers": len(wanted["mean"]) == 3,
-        f"std {wanted['std']}: must be 3 numbers": len(wanted["std"]) == 3,
+        f"input_size {list(wanted['input_size'])}: must be [channels, side, side]": height == width,
+        f"mean {wanted['mean']}: must be 3 numbers, or one for all": len(wanted["mean"]) == 3,
+        f"std {wanted['std']}: must be 3 numbers, or one for all": len(wanted["std"]) == 3,
     }
     faults = [fault for fault, holds in checks.items() if not holds]
     for name, choices in (("interpolation", Interpolation), ("crop_mode", CropMode)):

@@ -45,6 +45,7 @@ def fit_small(
     wanted: dict[str, np.ndarray],
     adapt=lambda tree: tree,
     rows=None,
+    filter_checkpoint=lambda tensors: tensors,
     **config,
 ):
     return fit(
@@ -53,6 +54,7 @@ def fit_small(
         architecture="tiny",
         classifier="head",
         fresh=to_flax(wanted)[0],
+        filter_checkpoint=filter_checkpoint,
         adapt=adapt,
         rows=rows,
     )
@@ -121,6 +123,8 @@ def test_all_misfits_are_listed_with_timms_names_and_shapes():
         "  stem.1.running_var: not in the weights; the model wants [8]",
         "  blocks.0.bn.running_mean: [8] in the weights; the model has none",
         "  stem.1.running_mean: [7] in the weights; the model wants [8]",
+        "stem.0.weight is of images of 1 channels, which the weights' config.json does not state: with "
+        '"input_size": [1, height, width] in its pretrained_cfg it is fitted to 3',
         "its config.json says it is of tiny with arguments {'depth': 2}: does the model have them, too?",
     ]
 
@@ -193,6 +197,109 @@ def test_the_summary_is_silent_about_nothing():
     ]
 
 
+def rename(tensors):
+    """The layout of a checkpoint whose names have a prefix, and which holds a counter of its own."""
+    return {name.removeprefix("net."): tensors[name] for name in tensors if name != "net.step"}
+
+
+def older(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"net.{name}": tensor for name, tensor in tensors.items()} | {"net.step": np.zeros(1, np.float32)}
+
+
+def test_names_of_an_older_layout_are_told_by_the_first_few():
+    tensors = older(state_dict())
+    params, _, report = fit_small(tensors, state_dict(seed=1), filter_checkpoint=rename)
+    np.testing.assert_array_equal(params["pos_embed"], tensors["net.pos_embed"])
+    assert report.of_older_layout == tuple(tensors)
+    assert report.dropped == report.resampled == report.new == ()
+    assert summary(report) == [
+        "8 tensors (307 values) loaded from some/weights",
+        "of an older layout, renamed or left out: net.stem.0.weight, net.stem.1.weight, net.stem.1.bias, "
+        "net.stem.1.running_mean, … and 6 more",
+    ]
+    few = fit_small(state_dict() | {"net.step": np.zeros(1)}, state_dict(), filter_checkpoint=rename).report
+    assert summary(few)[1:] == ["of an older layout, renamed or left out: net.step"]
+
+
+def test_reshaping_by_the_filter_is_no_resampling():
+    tensors, wanted = state_dict(), state_dict(seed=1)
+    wanted["pos_embed"] = np.zeros((1, 9, 8), np.float32)
+    tensors["pos_embed"] = tensors["pos_embed"][0]
+
+    def filter_checkpoint(tensors):
+        return {**tensors, "pos_embed": tensors["pos_embed"][None]}
+
+    def adapt(tree):
+        return {**tree, "pos_embed": np.resize(tree["pos_embed"], (1, 9, 8))}
+
+    assert fit_small(tensors, state_dict(), filter_checkpoint=filter_checkpoint).report.resampled == ()
+    report = fit_small(tensors, wanted, adapt, filter_checkpoint).report
+    assert report.resampled == ("pos_embed",)
+    assert report.of_older_layout == ()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 7])
+@pytest.mark.parametrize("stated", ["pretrained_cfg", "model_args"])
+def test_a_first_convolution_of_other_channels_is_fitted_as_in_timm(channels, stated):
+    torch = pytest.importorskip("torch")
+    adapt_input_conv = pytest.importorskip("timm.models").adapt_input_conv
+    tensors, wanted = state_dict(), state_dict(seed=1)
+    generator = np.random.default_rng(2)
+    tensors["stem.0.weight"] = generator.standard_normal((8, channels, 3, 3), np.float32)
+    config = {"pretrained_cfg": {"input_size": [channels, 28, 28]}, "model_args": {"in_chans": channels}}
+    params, statistics, report = fit_small(tensors, wanted, **{stated: config[stated]})
+    expected = adapt_input_conv(3, torch.tensor(tensors["stem.0.weight"]), base_chans=channels)
+    np.testing.assert_array_equal(to_timm(params, statistics)["stem.0.weight"], expected.numpy())
+    assert report.of_other_channels == ("stem.0.weight",)
+    assert report.resampled == ()
+    assert summary(report)[1:] == ["fitted to images of 3 channels: stem.0.weight"]
+
+
+@pytest.mark.parametrize(("channels", "stated"), [(1, None), (1, 3), (4, 1), (48, 1), (6, 12)])
+def test_a_first_convolution_of_channels_that_are_not_stated_is_refused(channels, stated):
+    tensors = state_dict()
+    tensors["stem.0.weight"] = np.zeros((8, channels, 3, 3), np.float32)
+    config = {} if stated is None else {"pretrained_cfg": {"input_size": [stated, 28, 28]}}
+    with pytest.raises(InputError) as raised:
+        fit_small(tensors, state_dict(), **config)
+    assert str(raised.value).splitlines()[1:3] == [
+        f"  stem.0.weight: [8, {channels}, 3, 3] in the weights; the model wants [8, 3, 3, 3]",
+        f"stem.0.weight is of images of {channels} channels, which the weights' config.json does not state: "
+        f'with "input_size": [{channels}, height, width] in its pretrained_cfg it is fitted to 3',
+    ]
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_timm_itself_fits_a_model_of_other_channels_to_3_in_the_same_way(channels):
+    timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
+    torch.manual_seed(0)
+    state = timm.create_model("test_resnet", in_chans=channels).state_dict()
+    size = (channels, 160, 160)
+    theirs = timm.create_model(
+        "test_resnet",
+        in_chans=3,
+        pretrained=True,
+        pretrained_cfg_overlay={"state_dict": dict(state), "input_size": size},
+    ).state_dict()
+    tensors = {name: tensor.numpy() for name, tensor in state.items()}
+    wanted = {name: tensor.numpy() for name, tensor in theirs.items()}
+    fitted = fit(
+        weights_of(tensors, pretrained_cfg={"input_size": size}),
+        template(wanted),
+        architecture="test_resnet",
+        classifier="fc",
+        fresh={},
+    )
+    assert fitted.report.of_other_channels == ("conv1.0.weight",)
+    for name, tensor in to_timm(fitted.params, fitted.statistics).items():
+        np.testing.assert_array_equal(tensor, wanted[name], err_msg=name)
+
+
+def test_a_first_convolution_of_3_channels_is_taken_whatever_the_config_states():
+    config = {"pretrained_cfg": {"input_size": [1, 28, 28]}}
+    assert summary(fit_small(state_dict(), state_dict(), **config).report)[1:] == []
+
+
 MEASURE = """
     import sys
     import jax, numpy as np
@@ -210,7 +317,9 @@ MEASURE = """
         reset.write("5")
     weights = open_weights(sys.argv[1])
     names = {"architecture": "x", "classifier": "head"}
-    params, _, _ = fit(weights, (template, {}), fresh={}, place=jax.device_put, **names)
+    params, _, _ = fit(
+        weights, (template, {}), fresh={}, filter_checkpoint=dict, place=jax.device_put, **names
+    )
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
     print((resident("VmHWM") - before) / size)
 """

@@ -5,7 +5,7 @@ import pytest
 
 from sketch_jax.errors import InputError
 from sketch_jax.preprocessing import Preprocessing
-from sketch_jax.weights.timm_config import architecture_from, preprocessing_from, timm_config
+from sketch_jax.weights.timm_config import architecture_from, image_channels, preprocessing_from, timm_config
 
 
 def test_preprocessing_is_what_timm_makes_of_every_pretrained_config():
@@ -53,11 +53,22 @@ def test_an_old_config_without_parts_is_read():
     assert architecture_from(config) == ("resnet18", {})
 
 
+def test_weights_of_grey_images_take_images_of_3_channels_alike():
+    config = {"architecture": "resnet18", "model_args": {"in_chans": 1, "act_layer": "gelu"}}
+    config["pretrained_cfg"] = {"input_size": [1, 28, 28], "mean": [0.25], "std": (0.5,)}
+    preprocessing = preprocessing_from(config)
+    assert preprocessing.mean == (0.25, 0.25, 0.25)
+    assert preprocessing.std == (0.5, 0.5, 0.5)
+    assert preprocessing.image_size == 28
+    assert architecture_from(config) == ("resnet18", {"act_layer": "gelu"})
+    assert image_channels(config) == 1
+
+
 def test_all_unsupported_wishes_are_told_at_once():
     wishes = {
         "input_size": [1, 224, 192],
-        "mean": [0.5],
-        "std": [0.5],
+        "mean": [0.5, 0.5, 0.5, 0.5],
+        "std": [0.5, 0.5],
         "interpolation": "hamming",
         "crop_mode": "x",
     }
@@ -65,9 +76,9 @@ def test_all_unsupported_wishes_are_told_at_once():
         preprocessing_from({"pretrained_cfg": wishes})
     assert str(raised.value).splitlines() == [
         "the weights' config.json asks for images that are not supported (5):",
-        "  input_size [1, 224, 192]: must be [3, side, side]",
-        "  mean [0.5]: must be 3 numbers",
-        "  std [0.5]: must be 3 numbers",
+        "  input_size [1, 224, 192]: must be [channels, side, side]",
+        "  mean [0.5, 0.5, 0.5, 0.5]: must be 3 numbers, or one for all",
+        "  std [0.5, 0.5]: must be 3 numbers, or one for all",
         "  interpolation 'hamming': must be one of nearest, bilinear, bicubic, lanczos",
         "  crop_mode 'x': must be one of center, squash, border",
         "change pretrained_cfg in config.json to what is supported",
