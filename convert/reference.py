@@ -19,6 +19,10 @@ NEW_CLASSES = 10
 """Classes of a classifier that is made because the weights have none."""
 
 
+WITH_WEIGHTS: Mapping[str, Mapping[str, Any]] = {"fbnetc_100": {"bn_eps": 1e-3}}
+"""Arguments that timm's functions give where they load weights, and only there."""
+
+
 class Inputs(NamedTuple):
     """What both sides are given."""
 
@@ -146,9 +150,8 @@ def run_timm(model: Any, inputs: Inputs, train: bool) -> Outputs:
 def _create(setting: Setting, **arguments: Any) -> torch.nn.Module:
     fixed = _registered(setting.name)["fixed_input_size"]
     size = {"img_size": setting.image_size} if fixed else {}
-    return timm.create_model(
-        setting.name, num_classes=setting.class_count, **size, **setting.arguments, **arguments
-    ).eval()
+    arguments = {**WITH_WEIGHTS.get(setting.name, {}), **size, **setting.arguments, **arguments}
+    return timm.create_model(setting.name, num_classes=setting.class_count, **arguments).eval()
 
 
 def _registered(name: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sketch_jax.models.convolutional import (
     make_divisible,
     symmetric_uniform,
 )
-from sketch_jax.models.layers import Activation
+from sketch_jax.models.layers import Activation, LayerNorm
 from sketch_jax.models.pooling import FeatureMap
 
 
@@ -99,6 +99,60 @@ class MobileSqueezeExcite(nn.Module):
         inner = choose(ACTIVATIONS, self.act_layer, "act_layer")
         gate = choose(ACTIVATIONS, self.gate_layer, "gate_layer")
         return _excite(inputs, self.conv_reduce, self.conv_expand, inner, gate)
+
+
+class GlobalContext(nn.Module):
+    """Channel attention by a mean over the cells whose weights are learnt.
+
+    Args:
+        channels: of the feature map.
+        rd_ratio: channels of the bottleneck to channels of the map.
+        act_layer: name of the activation inside the bottleneck.
+        kernel_init: initializer of all convolutions.
+
+    References:
+        GCNet (arXiv:1904.11492); timm/layers/global_context.py.
+    """
+
+    channels: int
+    rd_ratio: float
+    act_layer: str = "relu"
+    kernel_init: Callable[..., jax.Array] = kaiming_fan_out
+    dtype: Any = jnp.float32
+
+    def setup(self):
+        """The weights of the mean, and a perceptron."""
+        self.conv_attn = Conv(1, use_bias=True, kernel_init=self.kernel_init, dtype=self.dtype)
+        reduced = make_divisible(self.channels * self.rd_ratio, 1, round_limit=0.0)
+        self.mlp_scale = ContextMlp(self.channels, reduced, self.act_layer, self.kernel_init, self.dtype)
+
+    def __call__(self, inputs: FeatureMap) -> FeatureMap:
+        """Scales the channels."""
+        weights = jax.nn.softmax(self.conv_attn(inputs).astype(jnp.float32), axis=(1, 2))
+        context = (inputs * weights.astype(inputs.dtype)).sum((1, 2), keepdims=True)
+        return inputs * jax.nn.sigmoid(self.mlp_scale(context))
+
+
+class ContextMlp(nn.Module):
+    """Two 1×1 convolutions, a norm and an activation between them."""
+
+    channels: int
+    hidden_channels: int
+    act_layer: str
+    kernel_init: Callable[..., jax.Array]
+    dtype: Any = jnp.float32
+
+    def setup(self):
+        """Names as in timm."""
+        init, dtype = self.kernel_init, self.dtype
+        self.fc1 = Conv(self.hidden_channels, use_bias=True, kernel_init=init, dtype=dtype)
+        self.norm = LayerNorm(epsilon=1e-6)
+        self.fc2 = Conv(self.channels, use_bias=True, kernel_init=init, dtype=dtype)
+
+    def __call__(self, context: FeatureMap) -> FeatureMap:
+        """Transforms each cell."""
+        act = choose(ACTIVATIONS, self.act_layer, "act_layer")
+        return self.fc2(act(self.norm(self.fc1(context))))
 
 
 class ChannelConvolution(nn.Module):

@@ -12,7 +12,7 @@ from sketch_jax.errors import InputError, suggestion
 from sketch_jax.models import layers
 from sketch_jax.models.convolution import convolution
 from sketch_jax.models.layers import Activation
-from sketch_jax.models.normalization import normalize, normalize_batch
+from sketch_jax.models.normalization import along_channels, normalize, normalize_batch
 from sketch_jax.models.pooling import FeatureMap, NewMap
 
 Choice = TypeVar("Choice")
@@ -270,11 +270,61 @@ class ConvNormAct(nn.Module):
         return choose(ACTIVATIONS, self.act_layer, "act_layer")(normalized) if self.act_layer else normalized
 
 
+class ChannelNorm(nn.Module):
+    """Layer normalization of the channels of each cell; parameters `scale`, `bias`."""
+
+    epsilon: float = 1e-5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: FeatureMap, train: bool) -> FeatureMap:
+        """Normalises; `train` makes no difference."""
+        del train
+        scale = self.param("scale", nn.initializers.ones, inputs.shape[-1:], jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, inputs.shape[-1:], jnp.float32)
+        outputs: Any = layers.layer_norm(inputs, scale, bias, self.epsilon)
+        return outputs.astype(self.dtype)
+
+
+class EvoNorm(nn.Module):
+    """EvoNorm-S0: activation and normalization by the deviation of each group; `scale`, `bias` and `v`.
+
+    Args:
+        group_size: neighbouring channels of a group.
+        activates: whether it does more than to scale and shift.
+
+    References:
+        Evolving Normalization-Activation Layers (arXiv:2004.02967); timm/layers/evo_norm.py.
+    """
+
+    group_size: int
+    activates: bool = True
+    epsilon: float = 1e-5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: FeatureMap, train: bool) -> FeatureMap:
+        """Activates and normalises, in float32; `train` makes no difference."""
+        del train
+        ones, shape = nn.initializers.ones, inputs.shape[-1:]
+        scale = self.param("scale", ones, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        values = inputs.astype(jnp.float32)
+        if self.activates:
+            slope = self.param("v", ones, shape, jnp.float32)
+            grouped = values.reshape(*inputs.shape[:3], -1, self.group_size)
+            deviation = jnp.sqrt(grouped.var((1, 2, 4), keepdims=True) + self.epsilon)
+            gated = values * jax.nn.sigmoid(values * along_channels(slope))
+            values = (gated.reshape(grouped.shape) / deviation).reshape(inputs.shape)
+        return (values * along_channels(scale) + along_channels(bias)).astype(self.dtype)
+
+
+NORMS = (BatchNorm, GroupNorm, ChannelNorm, EvoNorm)
+
+
 def run(parts: Sequence[Callable[..., NewMap]], inputs: FeatureMap, train: bool) -> NewMap:
     """Applies parts in turn, as torch's Sequential; only those with norms learn whether this is training."""
     outputs = inputs
     for part in parts:
-        outputs = (
-            part(outputs, train) if isinstance(part, BatchNorm | GroupNorm | ConvNormAct) else part(outputs)
-        )
+        outputs = part(outputs, train) if isinstance(part, (*NORMS, ConvNormAct)) else part(outputs)
     return outputs

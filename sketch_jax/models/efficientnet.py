@@ -10,8 +10,8 @@ import jax
 from flax import linen as nn
 from jax import numpy as jnp
 
-from sketch_jax.models.convolutional import ACTIVATIONS, Conv, choose, fan_out_normal, run, symmetric_uniform
-from sketch_jax.models.efficientnet_blocks import BLOCKS, make_norm
+from sketch_jax.models.convolutional import Conv, choose, fan_out_normal, run, symmetric_uniform
+from sketch_jax.models.efficientnet_blocks import BLOCKS, make_activation, make_norm
 from sketch_jax.models.efficientnet_plan import Place, plan_stages, stem_channels
 from sketch_jax.models.efficientnet_table import ARCHITECTURES, IMAGE_SIZES, EfficientNet
 from sketch_jax.models.layers import Dropout, Linear
@@ -35,7 +35,7 @@ class Network(nn.Module):
     def setup(self):
         """Stem, stages of blocks, head convolution, classifier."""
         architecture = self.architecture
-        self.act = choose(ACTIVATIONS, architecture.act_layer, "act_layer")
+        self.act = make_activation(architecture, architecture.act_layer)
         self.conv_stem = self._conv(stem_channels(architecture), architecture.stem_kernel_size, 2)
         self.bn1 = make_norm(architecture, self.dtype)
         stages = plan_stages(architecture, self.drop_path)

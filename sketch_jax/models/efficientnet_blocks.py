@@ -12,15 +12,15 @@ import jax
 from flax import linen as nn
 from jax import numpy as jnp
 
-from sketch_jax.models.channel_attention import MobileSqueezeExcite
+from sketch_jax.models.channel_attention import GlobalContext, MobileSqueezeExcite
 from sketch_jax.models.conditional_convolution import CondConv
 from sketch_jax.models.convolutional import (
     ACTIVATIONS,
     BatchNorm,
     Conv,
+    EvoNorm,
     choose,
     fan_out_normal,
-    make_divisible,
     symmetric_uniform,
 )
 from sketch_jax.models.efficientnet_plan import Place
@@ -30,11 +30,29 @@ from sketch_jax.models.layers import Activation, DropPath, Linear, identity
 from sketch_jax.models.pooling import ANTI_ALIASING, FeatureMap, NewMap
 
 
-def make_norm(architecture: EfficientNet, dtype: Any) -> nn.Module:
-    """The norm that follows every convolution."""
-    if architecture.norm_layer is not None:
-        return architecture.norm_layer(dtype=dtype)
-    return BatchNorm(epsilon=architecture.bn_eps, momentum=architecture.bn_momentum, dtype=dtype)
+def make_norm(architecture: EfficientNet, dtype: Any, *, activates: bool = True) -> nn.Module:
+    """The norm that follows every convolution.
+
+    Args:
+        architecture: whose norm it is.
+        dtype: of the computation.
+        activates: whether an activation follows, which some norms apply themselves.
+    """
+    norm = architecture.norm_layer
+    if norm is None:
+        return BatchNorm(epsilon=architecture.bn_eps, momentum=architecture.bn_momentum, dtype=dtype)
+    return norm(activates=activates, dtype=dtype) if norm_activates(architecture) else norm(dtype=dtype)
+
+
+def make_activation(architecture: EfficientNet, name: str) -> Activation:
+    """The function of a name, or none where norms apply one of their own."""
+    return identity if norm_activates(architecture) else choose(ACTIVATIONS, name, "act_layer")
+
+
+def norm_activates(architecture: EfficientNet) -> bool:
+    """Whether the norms apply activations of their own."""
+    norm = architecture.norm_layer
+    return isinstance(norm, functools.partial) and norm.func is EvoNorm
 
 
 def split_channels(channels: int, parts: int) -> list[int]:
@@ -114,9 +132,9 @@ class MobileBlock(nn.Module):
         smaller = functools.partial(smaller, stride=stride)
         return self.make_convs(features, kernel_size, 1, groups, pad_type), smaller
 
-    def make_norm(self) -> nn.Module:
+    def make_norm(self, activates: bool = True) -> nn.Module:
         """See `make_norm`."""
-        return make_norm(self.architecture, self.dtype)
+        return make_norm(self.architecture, self.dtype, activates=activates)
 
     def activation_name(self) -> str:
         """The row's activation, else the architecture's."""
@@ -124,13 +142,15 @@ class MobileBlock(nn.Module):
 
     def make_activation(self) -> Activation:
         """The function of `activation_name`."""
-        return choose(ACTIVATIONS, self.activation_name(), "act_layer")
+        return make_activation(self.architecture, self.activation_name())
 
     def make_attention(self, channels: int) -> Callable[[FeatureMap], NewMap]:
         """The channel attention inside the block, or nothing."""
         if not self.place.row.se_ratio:
             return identity
         ratio = self.place.squeeze_ratio
+        if self.architecture.se_layer == "gc":
+            return GlobalContext(channels, ratio, self.activation_name(), dtype=self.dtype)
         return MobileSqueezeExcite(channels, ratio, self.activation_name(), dtype=self.dtype)
 
     def joined(self, branch: NewMap, inputs: FeatureMap, train: bool) -> NewMap:
@@ -159,12 +179,12 @@ class EdgeResidual(MobileBlock):
     def setup(self):
         """Names as in timm."""
         row = self.place.row
-        inner = make_divisible(self.place.expand_from * self.place.exp_ratio)
+        inner = self.place.inner_channels
         self.conv_exp, self.aa = self.make_spatial_conv(inner, row.kernel_size, 0)
         self.bn1 = self.make_norm()
         self.se = self.make_attention(inner)
         self.conv_pwl = self.make_convs(self.place.out_channels, row.pw_kernel_size)
-        self.bn2 = self.make_norm()
+        self.bn2 = self.make_norm(activates=False)
         self.act = self.make_activation()
         self.drop_path = DropPath(self.place.drop_path)
 
@@ -193,7 +213,7 @@ class DepthwiseSeparable(MobileBlock):
         self.bn1 = self.make_norm()
         self.se = self.make_attention(channels)
         self.conv_pw = self.make_convs(self.place.out_channels, row.pw_kernel_size)
-        self.bn2 = self.make_norm()
+        self.bn2 = self.make_norm(activates=row.pw_act)
         self.act = self.make_activation()
         self.drop_path = DropPath(self.place.drop_path)
 
@@ -211,14 +231,14 @@ class InvertedResidual(MobileBlock):
     def setup(self):
         """Names as in timm."""
         row = self.place.row
-        inner = make_divisible(self.place.expand_from * self.place.exp_ratio)
+        inner = self.place.inner_channels
         self.conv_pw = self.make_convs(inner, row.exp_kernel_size)
         self.bn1 = self.make_norm()
         self.conv_dw, self.aa = self.make_spatial_conv(inner, row.kernel_size, 1)
         self.bn2 = self.make_norm()
         self.se = self.make_attention(inner)
         self.conv_pwl = self.make_convs(self.place.out_channels, row.pw_kernel_size)
-        self.bn3 = self.make_norm()
+        self.bn3 = self.make_norm(activates=False)
         self.act = self.make_activation()
         self.drop_path = DropPath(self.place.drop_path)
 
@@ -235,7 +255,7 @@ class CondConvResidual(MobileBlock):
     def setup(self):
         """Names as in timm."""
         place, experts = self.place, self.place.row.num_experts
-        inner = make_divisible(place.expand_from * place.exp_ratio)
+        inner = place.inner_channels
         bound = symmetric_uniform((place.in_channels + experts) ** -0.5)
         self.routing_fn = Linear(experts, kernel_init=bound, dtype=self.dtype)
         self.conv_pw = self.make_experts(inner, 1)
@@ -244,7 +264,7 @@ class CondConvResidual(MobileBlock):
         self.bn2 = self.make_norm()
         self.se = self.make_attention(inner)
         self.conv_pwl = self.make_experts(place.out_channels, 1)
-        self.bn3 = self.make_norm()
+        self.bn3 = self.make_norm(activates=False)
         self.act = self.make_activation()
         self.drop_path = DropPath(place.drop_path)
 

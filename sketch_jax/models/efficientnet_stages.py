@@ -36,6 +36,31 @@ MNASNET_SMALL: Stages = (
     (ir(repeats=3, kernel_size=5, stride=2, exp_ratio=6, out_chs=88, se_ratio=0.25),),
     (ir(repeats=1, kernel_size=3, stride=1, exp_ratio=6, out_chs=144),),
 )
+FBNETC: Stages = (
+    (ir(repeats=1, kernel_size=3, stride=1, out_chs=16),),
+    (
+        ir(repeats=1, kernel_size=3, stride=2, exp_ratio=6, out_chs=24),
+        ir(repeats=2, kernel_size=3, stride=1, out_chs=24),
+    ),
+    (
+        ir(repeats=1, kernel_size=5, stride=2, exp_ratio=6, out_chs=32),
+        ir(repeats=1, kernel_size=5, stride=1, exp_ratio=3, out_chs=32),
+        ir(repeats=1, kernel_size=5, stride=1, exp_ratio=6, out_chs=32),
+        ir(repeats=1, kernel_size=3, stride=1, exp_ratio=6, out_chs=32),
+    ),
+    (
+        ir(repeats=1, kernel_size=5, stride=2, exp_ratio=6, out_chs=64),
+        ir(repeats=1, kernel_size=5, stride=1, exp_ratio=3, out_chs=64),
+        ir(repeats=2, kernel_size=5, stride=1, exp_ratio=6, out_chs=64),
+    ),
+    (
+        ir(repeats=3, kernel_size=5, stride=1, exp_ratio=6, out_chs=112),
+        ir(repeats=1, kernel_size=5, stride=1, exp_ratio=3, out_chs=112),
+    ),
+    (ir(repeats=4, kernel_size=5, stride=2, exp_ratio=6, out_chs=184),),
+    (ir(repeats=1, kernel_size=3, stride=1, exp_ratio=6, out_chs=352),),
+)
+
 SPNASNET: Stages = (
     (ds(repeats=1, kernel_size=3, stride=1, out_chs=16, skip=False),),
     (ir(repeats=3, kernel_size=3, stride=2, exp_ratio=3, out_chs=24),),

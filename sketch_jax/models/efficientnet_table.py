@@ -3,13 +3,16 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Literal
 
 from flax import linen as nn
 
 from sketch_jax.models import efficientnet_stages as stages
-from sketch_jax.models.convolutional import GroupNorm, make_divisible
+from sketch_jax.models import pruned_widths
+from sketch_jax.models.convolutional import ChannelNorm, EvoNorm, GroupNorm, make_divisible
 from sketch_jax.models.efficientnet_rows import Stages, scale_depth
 from sketch_jax.models.image_sizes import sizes_by_name
+from sketch_jax.models.pruned_widths import Kept
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,12 +46,21 @@ class EfficientNet:
     """Anti-aliasing that takes over the strides of blocks: `avg`, `blur` or `blurpc`."""
     group_size: int | None = None
     """Channels a group in the spatial convolutions; None: what the kind of block has."""
+    se_layer: Literal["gc"] | None = None
+    """Channel attention: `gc` reads a weighted mean, None a plain one."""
     global_pool: str = "avg"
+    pruned: Kept | None = None
+    """Channels that pruning left of each stage, and in each block of the spatial convolution and of the
+    squeeze of the attention; None: all."""
 
 
 def _tf(base: EfficientNet) -> EfficientNet:
     """The variant that computes as the TensorFlow original."""
     return dataclasses.replace(base, pad_type="same", bn_eps=1e-3)
+
+
+def _pruned(base: EfficientNet, kept: Kept) -> EfficientNet:
+    return dataclasses.replace(_tf(base), pruned=kept)
 
 
 def _mnasnet(rows: Stages, width: float, stem_size: int = 32) -> EfficientNet:
@@ -171,6 +183,7 @@ ARCHITECTURES: dict[str, EfficientNet] = {
     "semnasnet_140": _mnasnet(stages.MNASNET_A1, 1.4),
     "mnasnet_small": _mnasnet(stages.MNASNET_SMALL, 1.0, 8),
     "spnasnet_100": _mnasnet(stages.SPNASNET, 1.0),
+    "fbnetc_100": EfficientNet(block_args=stages.FBNETC, num_features=1984, stem_size=16, bn_eps=1e-3),
     "mobilenetv1_100": _mobilenet_v1(1.0),
     "mobilenetv1_100h": _mobilenet_v1(1.0, head=True),
     "mobilenetv1_125": _mobilenet_v1(1.25),
@@ -192,6 +205,9 @@ ARCHITECTURES: dict[str, EfficientNet] = {
     ),
     "efficientnet_b3_gn": _B3_16,
     "efficientnet_b3_g8_gn": dataclasses.replace(_B3_16, group_size=8),
+    "efficientnet_b1_pruned": _pruned(_B["b1"], pruned_widths.EFFICIENTNET_B1),
+    "efficientnet_b2_pruned": _pruned(_B["b2"], pruned_widths.EFFICIENTNET_B2),
+    "efficientnet_b3_pruned": _pruned(_B["b3"], pruned_widths.EFFICIENTNET_B3),
     "efficientnet_blur_b0": dataclasses.replace(_B["b0"], aa_layer="blurpc"),
     "efficientnet_es": _ES,
     "efficientnet_es_pruned": _ES,
@@ -211,6 +227,7 @@ ARCHITECTURES: dict[str, EfficientNet] = {
     "efficientnet_x_b5": _scaled(stages.EFFICIENTNET_X, 1.6, 2.2),
     "efficientnet_h_b5": _scaled(stages.EFFICIENTNET_H, 1.92, 2.2),
     "efficientnetv2_rw_t": _v2_s(stages.V2_S, 0.8, 0.9),
+    "gc_efficientnetv2_rw_t": dataclasses.replace(_v2_s(stages.V2_S, 0.8, 0.9), se_layer="gc"),
     "efficientnetv2_rw_s": _v2_s(stages.V2_RW, 1.0, 1.0, 1792),
     "efficientnetv2_rw_m": _v2_s(stages.V2_RW, 1.2, (1.2, 1.2, 1.2, 1.2, 1.6, 1.6), 1792),
     "efficientnetv2_s": _V2_S,
@@ -244,19 +261,25 @@ ARCHITECTURES: dict[str, EfficientNet] = {
     "mobilenet_edgetpu_v2_m": _edgetpu_v2(32, 64, 80, 160, 192, 240, 320, features=1344),
     "mobilenet_edgetpu_v2_l": _edgetpu_v2(32, 64, 96, 192, 240, 256, 384, kernel=7, group=128, features=1408),
     "test_efficientnet": _TEST,
+    "test_efficientnet_evos": dataclasses.replace(_TEST, norm_layer=functools.partial(EvoNorm, group_size=8)),
     "test_efficientnet_gn": dataclasses.replace(_TEST, norm_layer=_G8),
+    "test_efficientnet_ln": dataclasses.replace(_TEST, norm_layer=ChannelNorm),
 }
 """timm's names.
 
-Left out: the pruned ones, whose widths follow no rule; those with layer norm, EvoNorm or global context;
-`fbnetc_100`, which timm builds with another epsilon when it loads the pretrained weights.
+`fbnetc_100` has the epsilon that timm gives it where it loads the pretrained weights.
 """
 
 IMAGE_SIZES = sizes_by_name(
     {
         106: ("tinynet_e",),
         152: ("tinynet_d",),
-        160: ("test_efficientnet", "test_efficientnet_gn"),
+        160: (
+            "test_efficientnet",
+            "test_efficientnet_evos",
+            "test_efficientnet_gn",
+            "test_efficientnet_ln",
+        ),
         184: ("tinynet_c",),
         188: ("tinynet_b",),
         192: ("tf_efficientnetv2_b0", "tf_efficientnetv2_b1", "tinynet_a"),

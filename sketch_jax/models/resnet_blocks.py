@@ -32,11 +32,18 @@ class Place:
     stride: int
     drop_path: float
     """Probability, 0 to below 1."""
+    kept: tuple[int, int, int] | None = None
+    """Channels that pruning left after each convolution of a `Bottleneck`; None: all."""
+
+    @property
+    def full_channels(self) -> int:
+        """Channels that leave the block where none are pruned."""
+        return self.planes * EXPANSIONS[self.block]
 
     @property
     def out_channels(self) -> int:
         """Channels that leave the block."""
-        return self.planes * EXPANSIONS[self.block]
+        return self.full_channels if self.kept is None else self.kept[2]
 
 
 def stem_channels(architecture: ResNet) -> int:
@@ -59,10 +66,18 @@ def plan_stages(architecture: ResNet, drop_path: float) -> list[list[Place]]:
                 planes=planes,
                 stride=2 if stage > 0 and index == 0 else 1,
                 drop_path=drop_path * (sum(architecture.layers[:stage]) + index) / last,
+                kept=_kept(architecture, stage, index),
             )
             stages[-1].append(place)
             in_channels = place.out_channels
     return stages
+
+
+def _kept(architecture: ResNet, stage: int, index: int) -> tuple[int, int, int] | None:
+    if architecture.pruned is None:
+        return None
+    out_channels, blocks = architecture.pruned[stage]
+    return (*blocks[index], out_channels)
 
 
 class ResidualBlock(nn.Module):
@@ -97,8 +112,8 @@ class ResidualBlock(nn.Module):
         return choose(ACTIVATIONS, self.architecture.act_layer, "act_layer")
 
     def make_attention(self) -> Callable[[FeatureMap], NewMap]:
-        """The channel attention that ends the residual branch, or nothing."""
-        channels = self.place.out_channels
+        """The channel attention that ends the residual branch, or nothing; pruning does not change it."""
+        channels = self.place.full_channels
         if self.architecture.attn_layer == "se":
             return SqueezeExcite(channels, self.architecture.rd_ratio, dtype=self.dtype)
         if self.architecture.attn_layer == "eca":
@@ -153,9 +168,11 @@ class Bottleneck(ResidualBlock):
         """Names as in timm."""
         architecture = self.architecture
         width = int(self.place.planes * (architecture.base_width / 64)) * architecture.cardinality
-        self.conv1 = self.make_conv(width // architecture.block_reduce_first, 1)
+        full = width // architecture.block_reduce_first, width, self.place.out_channels
+        first, second, _ = self.place.kept or full
+        self.conv1 = self.make_conv(first, 1)
         self.bn1 = self.make_norm()
-        self.conv2, self.aa = self.make_strided_conv(width, architecture.cardinality)
+        self.conv2, self.aa = self.make_strided_conv(second, architecture.cardinality)
         self.bn2 = self.make_norm()
         self.conv3 = self.make_conv(self.place.out_channels, 1)
         self.bn3 = self.make_norm(last=True)

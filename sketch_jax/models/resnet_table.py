@@ -6,8 +6,10 @@ from typing import Literal
 
 from flax import linen as nn
 
+from sketch_jax.models import pruned_widths
 from sketch_jax.models.convolutional import BatchNorm, GroupNorm
 from sketch_jax.models.image_sizes import sizes_by_name
+from sketch_jax.models.pruned_widths import Kept
 
 Block = Literal["BasicBlock", "Bottleneck"]
 
@@ -49,6 +51,9 @@ class ResNet:
     zero_init_last: bool = True
     """Whether new residual branches start at zero: the scale of the last norm does."""
     global_pool: str = "avg"
+    pruned: Kept | None = None
+    """Channels that pruning left of each stage, and in each `Bottleneck` after its first and second
+    convolution; None: all."""
 
 
 R10 = ResNet(layers=(1, 1, 1, 1))
@@ -148,6 +153,8 @@ ARCHITECTURES: dict[str, ResNet] = {
     "ecaresnetlight": dataclasses.replace(_eca(_d(R50)), layers=(1, 1, 11, 3), stem_type=""),
     "ecaresnet101d": _eca(_d(R101)),
     "ecaresnet200d": _eca(_d(R200)),
+    "ecaresnet50d_pruned": dataclasses.replace(_eca(_d(R50)), pruned=pruned_widths.ECARESNET50D),
+    "ecaresnet101d_pruned": dataclasses.replace(_eca(_d(R101)), pruned=pruned_widths.ECARESNET101D),
     "ecaresnet269d": _eca(_d(R269)),
     "ecaresnext26t_32x4d": _eca(_next(_t(R26), 32, 4)),
     "ecaresnext50t_32x4d": _eca(_next(_t(R50), 32, 4)),
@@ -199,7 +206,7 @@ ARCHITECTURES: dict[str, ResNet] = {
         avg_down=True,
     ),
 }
-"""timm's names. Left out: the two pruned ones, whose widths follow no rule."""
+"""timm's names."""
 
 IMAGE_SIZES = sizes_by_name(
     {

@@ -22,6 +22,7 @@ from timm_parity import (
 
 from sketch_jax.models import efficientnet, efficientnet_stages
 from sketch_jax.models.convolutional import GroupNorm
+from sketch_jax.models.efficientnet_blocks import norm_activates
 from sketch_jax.models.efficientnet_plan import plan_stages
 from sketch_jax.models.efficientnet_rows import ds, ir, scale_depth
 
@@ -54,6 +55,29 @@ def shrunk_efficientnet(name):
     return shrunk(name, efficientnet_stages.EFFICIENTNET, generators._gen_efficientnet, **TENSORFLOW)
 
 
+def shrunk_pruned(name):
+    """At full width, of which pruning leaves a part."""
+    rows = scale_depth(efficientnet_stages.EFFICIENTNET, DEPTH)
+    reference = generators._gen_efficientnet(
+        name, depth_multiplier=DEPTH, pruned=True, num_classes=CLASSES, **TENSORFLOW
+    )
+    return create(name, block_args=rows), reference
+
+
+def shrunk_context(name):
+    """With attention that reads a weighted mean."""
+    model = create(
+        name,
+        block_args=scale_depth(efficientnet_stages.V2_S, DEPTH),
+        channel_multiplier=WIDTH,
+        num_features=320,
+    )
+    reference = generators._gen_efficientnetv2_s(
+        name, channel_multiplier=WIDTH, depth_multiplier=DEPTH, se_layer="gc", num_classes=CLASSES
+    )
+    return model, reference
+
+
 def whole(name):
     return create(name), timm.create_model(name, num_classes=CLASSES)
 
@@ -63,6 +87,10 @@ NAMED = {
     "mobilenetv2_100": shrunk_mobilenet,
     "tf_efficientnet_b0": shrunk_efficientnet,
     "test_efficientnet": whole,
+    "test_efficientnet_ln": whole,
+    "test_efficientnet_evos": whole,
+    "efficientnet_b1_pruned": shrunk_pruned,
+    "gc_efficientnetv2_rw_t": shrunk_context,
 }
 
 
@@ -71,6 +99,16 @@ NAMED = {
 )
 def test_answers_and_gradients_match_timm(name, train):
     assert_parity(*NAMED[name](name), train)
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet_ln", "test_efficientnet_evos"])
+def test_other_norms_match_timm_in_training(name):
+    assert_parity(*NAMED[name](name), True)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b1_pruned", "gc_efficientnetv2_rw_t"])
+def test_pruned_widths_and_weighted_means_match_timm(name):
+    assert_forward_parity(*NAMED[name](name), False)
 
 
 @pytest.mark.parametrize("train", [False, True])
@@ -95,7 +133,11 @@ def test_real_weights_answer_as_in_timm(mobilenet_weights, image_size):
 
 def on_meta(name, **changes):
     with torch.device("meta"):
-        return timm.create_model(name, **changes)
+        return timm.create_model(name, **WITH_WEIGHTS.get(name, {}), **changes)
+
+
+WITH_WEIGHTS = {"fbnetc_100": {"bn_eps": 1e-3}}
+"""Arguments that timm's functions give where they load weights."""
 
 
 @pytest.mark.parametrize("name", FULL_SIZE)
@@ -111,10 +153,15 @@ def test_shortcuts_and_drop_path_are_those_of_timm(name):
 
 
 def our_blocks(name):
-    places = [place for stage in plan_stages(efficientnet.ARCHITECTURES[name], 0.2) for place in stage]
-    act_layer = efficientnet.ARCHITECTURES[name].act_layer
+    architecture = efficientnet.ARCHITECTURES[name]
+    places = [place for stage in plan_stages(architecture, 0.2) for place in stage]
+    own = {"NoneType"} if norm_activates(architecture) else set()
     return [
-        (place.has_skip, pytest.approx(place.drop_path), ACTIVATIONS[place.row.act_layer or act_layer])
+        (
+            place.has_skip,
+            pytest.approx(place.drop_path),
+            *(own or {ACTIVATIONS[place.row.act_layer or architecture.act_layer]}),
+        )
         for place in places
     ]
 
@@ -124,7 +171,11 @@ ACTIVATIONS = {"relu": "ReLU", "relu6": "ReLU6", "swish": "SiLU", "silu": "SiLU"
 
 def timm_blocks(reference):
     return [
-        (block.has_skip, getattr(block.drop_path, "drop_prob", 0.0), type(block.bn1.act).__name__)
+        (
+            block.has_skip,
+            getattr(block.drop_path, "drop_prob", 0.0),
+            type(getattr(block.bn1, "act", None)).__name__,
+        )
         for stage in reference.blocks
         for block in stage
     ]

@@ -70,6 +70,12 @@ def test_variants_match_timm_in_training(name):
     assert_forward_parity(create(name, VARIANTS[name], **SHRUNK), shrunk_timm(name), True)
 
 
+def test_a_pruned_architecture_matches_timm_in_training():
+    name, layers = "ecaresnet50d_pruned", SHRUNK["layers"]
+    reference = timm.create_model(name, num_classes=CLASSES, layers=layers)
+    assert_forward_parity(create(name, layers=layers), reference, True)
+
+
 @pytest.mark.parametrize("name", FULL_SIZE)
 def test_parameters_are_named_and_shaped_as_in_timm(name):
     assert our_tree(create(name, 64, classes=1000)) == torch_tree(on_meta(name))
