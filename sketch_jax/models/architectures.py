@@ -155,7 +155,10 @@ def _change(name: str, record: Any, arguments: Mapping[str, Any]) -> Any:
     """The record with arguments replaced, their types checked."""
     stated = {key: value for key, value in arguments.items() if key not in OF_THE_RUN}
     if stated.pop("in_chans", 3) != 3:
-        raise InputError(f"model argument in_chans {arguments['in_chans']} of {name}: images have 3 channels")
+        raise InputError(
+            f"model argument in_chans {arguments['in_chans']} of {name}: images have 3 channels; "
+            "leave it out, weights of images of other channels are fitted when they are loaded"
+        )
     hints = typing.get_type_hints(type(record))
     offered = [key for key in hints if key not in OF_THE_RUN]
     unknown = [

@@ -114,7 +114,7 @@ def test_unknown_arguments_are_refused_all_at_once():
             {"global_pool": "mean"},
             r"model argument global_pool: 'mean' is not of type typing.Literal\['', 'avg'",
         ),
-        ({"in_chans": 1}, "model argument in_chans 1 of vit_tiny_patch16_224: images have 3 channels"),
+        ({"in_chans": 1}, "model argument in_chans 1 of vit_tiny_patch16_224: images have 3 channels; leave"),
     ],
 )
 def test_arguments_of_another_type_are_refused(arguments, message):

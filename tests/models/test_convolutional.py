@@ -1,15 +1,24 @@
+import functools
 import itertools
 
 import jax
 import numpy as np
 import pytest
 from jax import numpy as jnp
-from timm_parity import channels_first, channels_last, converted, randomise
+from timm_parity import (
+    assert_gradients_agree,
+    channels_first,
+    channels_last,
+    converted,
+    randomise,
+    to_flax,
+)
 
 from sketch_jax.errors import InputError
 from sketch_jax.models import max_pooling
 from sketch_jax.models.channel_attention import (
     EfficientChannelAttention,
+    GlobalContext,
     MobileSqueezeExcite,
     SqueezeExcite,
 )
@@ -17,7 +26,9 @@ from sketch_jax.models.conditional_convolution import CondConv
 from sketch_jax.models.convolutional import (
     ACTIVATIONS,
     BatchNorm,
+    ChannelNorm,
     Conv,
+    EvoNorm,
     GroupNorm,
     choose,
     make_divisible,
@@ -25,6 +36,7 @@ from sketch_jax.models.convolutional import (
 )
 from sketch_jax.models.max_pooling import max_pool
 from sketch_jax.models.pooling import ANTI_ALIASING, adaptive_average_pool, average_pool
+from sketch_jax.trees import flatten
 
 timm_layers = pytest.importorskip("timm.layers")
 timm_blocks = pytest.importorskip("timm.models._efficientnet_blocks")
@@ -142,6 +154,16 @@ def test_group_norm_may_do_without_a_bias():
     np.testing.assert_allclose(answer, channels_last(reference(channels_first(inputs))), atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", [ChannelNorm, functools.partial(EvoNorm, 4)])
+def test_norms_without_statistics_compute_wide_and_answer_in_the_asked_type(kind):
+    inputs = random_map(5, 4, 12).astype(jnp.bfloat16)
+    variables = kind().init(jax.random.key(0), inputs, True)
+    narrow = kind(dtype=jnp.bfloat16).apply(variables, inputs, True)
+    assert narrow.dtype == jnp.bfloat16
+    wide = kind().apply(variables, inputs.astype(jnp.float32), False)
+    np.testing.assert_array_equal(narrow, wide.astype(jnp.bfloat16))
+
+
 @pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name not in ("gelu_tanh", "quick_gelu")])
 def test_activations_match_timm(name):
     inputs = jnp.linspace(-8, 8, 161)
@@ -182,6 +204,18 @@ def test_mobile_squeeze_and_excitation_matches_timm(act_layer, gate_layer, ratio
 @pytest.mark.parametrize("channels", [16, 64, 512, 2048])
 def test_channel_attention_by_a_short_convolution_matches_timm(channels):
     matches(EfficientChannelAttention(channels), timm_layers.EcaModule(channels), random_map(3, 4, channels))
+
+
+def test_attention_to_a_weighted_mean_and_its_gradients_match_timm():
+    reference = randomise(timm_layers.GlobalContext(24, rd_ratio=0.3, act_layer=torch.nn.SiLU))
+    module, inputs = GlobalContext(24, 0.3, "silu"), random_map(5, 4, 24)
+    matches(module, reference, inputs)
+    params, _ = converted(reference)
+    (reference(channels_first(inputs)) ** 2).sum().backward()
+    named = ((name, parameter.grad) for name, parameter in reference.named_parameters())
+    expected, _ = to_flax(named)
+    gradients = jax.grad(lambda params: (module.apply({"params": params}, inputs) ** 2).sum())(params)
+    assert_gradients_agree(flatten(gradients), expected)
 
 
 @pytest.mark.parametrize("size", [(7, 8), (9, 10), (5, 3)])
