@@ -286,6 +286,7 @@ IMAGE_SIZES = sizes_by_name(
         208: ("tf_efficientnetv2_b2",),
         240: (
             "efficientnet_b1",
+            "efficientnet_b1_pruned",
             "efficientnet_cc_b1_8e",
             "efficientnet_em",
             "efficientnet_lite1",
@@ -296,7 +297,12 @@ IMAGE_SIZES = sizes_by_name(
             "tf_efficientnetv2_b3",
         ),
         256: ("efficientnet_b2",),
-        260: ("efficientnet_lite2", "tf_efficientnet_b2", "tf_efficientnet_lite2"),
+        260: (
+            "efficientnet_b2_pruned",
+            "efficientnet_lite2",
+            "tf_efficientnet_b2",
+            "tf_efficientnet_lite2",
+        ),
         288: (
             "efficientnet_b3",
             "efficientnet_b3_g8_gn",
@@ -306,6 +312,7 @@ IMAGE_SIZES = sizes_by_name(
             "efficientnetv2_s",
         ),
         300: (
+            "efficientnet_b3_pruned",
             "efficientnet_el",
             "efficientnet_el_pruned",
             "efficientnet_lite3",
