@@ -10,8 +10,8 @@ from jax import numpy as jnp
 
 from sketch_jax.errors import InputError, refuse_faults, suggestion
 from sketch_jax.models import (
-    convnext,
     beit,
+    convnext,
     efficientnet,
     eva,
     metaformer,
@@ -19,9 +19,9 @@ from sketch_jax.models import (
     nfnet,
     regnet,
     resnet,
+    swin_transformer,
     swin_transformer_v2,
     vgg,
-    swin_transformer,
     vision_transformer,
 )
 from sketch_jax.models.image_sizes import DEFAULT_IMAGE_SIZE
