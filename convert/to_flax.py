@@ -33,13 +33,40 @@ def run(options: argparse.Namespace) -> int:
 
     path = Path(options.source)
     weights = open_pickle(path) if is_pickle(path) else open_weights(options.source)
-    params, statistics = to_flax(weights.tensors)
     config = weights.config
+    params, statistics = to_flax(in_current_layout(weights.tensors, config, options.architecture))
     if "architecture" not in config and options.architecture is not None:
         config = make_config(options.architecture, params)
     write_flax_directory(options.output, params, statistics, config)
     print(f"{options.output}: {len(weights.tensors)} tensors from {weights.origin}")
     return 0
+
+
+def in_current_layout(
+    tensors: Mapping[str, Any], config: Mapping[str, Any], architecture: str | None
+) -> Mapping[str, Any]:
+    """The tensors by timm's current names, where it is known and supported what they are of.
+
+    Args:
+        tensors: by their own names.
+        config: of the weights; empty where they have none.
+        architecture: timm's name, where the config is silent.
+    """
+    from sketch_jax.models.architectures import (
+        OF_THE_RUN,
+        architecture_names,
+        create_model,
+        default_image_size,
+    )
+    from sketch_jax.weights.timm_config import architecture_from
+
+    name, arguments = architecture_from(config)
+    name = name or architecture
+    if name not in architecture_names():
+        return tensors
+    stated = {key: value for key, value in arguments.items() if key not in OF_THE_RUN}
+    model = create_model(name, arguments=stated, class_count=1, image_size=default_image_size(name))
+    return model.filter_checkpoint(tensors)
 
 
 def make_config(name: str, params: Mapping[str, Any]) -> dict[str, Any]:

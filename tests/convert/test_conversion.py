@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 
 from convert.__main__ import main
 
-ARCHITECTURES = {"resnet18": 48, "mobilenetv2_035": 48, "vit_tiny_patch16_224": 224}
+ARCHITECTURES = {"resnet18": 48, "mobilenetv2_035": 48, "vit_tiny_patch16_224": 224, "test_convnext": 96}
 
 
 def random_model(name: str, class_count: int = 5):
@@ -56,7 +56,7 @@ def test_there_and_back_gives_the_same_files_content(tmp_path, mobilenet_weights
     assert configs[0] == configs[1]
 
 
-@pytest.mark.parametrize(("name", "suffix"), list(zip(ARCHITECTURES, ("pth", "bin", "pt"), strict=True)))
+@pytest.mark.parametrize(("name", "suffix"), list(zip(ARCHITECTURES, ("pth", "bin", "pt", "pth"), strict=True)))
 def test_a_pickled_state_dict_reaches_timm_again_with_the_same_logits(tmp_path, name, suffix):
     torch = pytest.importorskip("torch")
     model, images = random_model(name)
@@ -68,6 +68,21 @@ def test_a_pickled_state_dict_reaches_timm_again_with_the_same_logits(tmp_path, 
     with torch.no_grad():
         assert torch.equal(logits_of(timm, images), model(images))
     assert json.loads((timm / "config.json").read_text())["num_classes"] == 5
+
+
+def test_a_checkpoint_of_openclip_reaches_timm_by_its_current_names(tmp_path):
+    torch = pytest.importorskip("torch")
+    model, images = random_model("test_convnext")
+    torch.nn.init.zeros_(model.head.fc.bias)
+    kept = {name: value for name, value in model.state_dict().items() if not name.startswith("head.fc.")}
+    tower = {f"visual.trunk.{name}": value for name, value in kept.items()}
+    torch.save({**tower, "visual.head.proj.weight": model.head.fc.weight.data}, tmp_path / "clip.pth")
+    flax, timm = tmp_path / "flax", tmp_path / "timm"
+    command = ["to-flax", str(tmp_path / "clip.pth"), "--architecture", "test_convnext"]
+    assert main([*command, "--output", str(flax)]) == 0
+    assert main(["to-timm", str(flax), "--output", str(timm)]) == 0
+    with torch.no_grad():
+        assert torch.equal(logits_of(timm, images), model(images))
 
 
 def test_averaged_weights_are_taken_from_a_training_checkpoint_and_prefixes_fall(tmp_path):
