@@ -39,6 +39,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "hard_swish": hard_swish,
     "hard_sigmoid": hard_sigmoid,
     "sigmoid": jax.nn.sigmoid,
+    "tanh": jnp.tanh,
 }
 """Activations by timm's names."""
 
