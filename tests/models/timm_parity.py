@@ -90,6 +90,8 @@ def randomise(torch_model, seed=0):
             tensor.copy_(0.8 + 0.2 * normal)
         elif leaf == "weight":
             tensor.copy_((1.5 / tensor[0].numel()) ** 0.5 * normal)
+        elif leaf == "relative_position_bias_table":
+            tensor.copy_(normal)
     return torch_model
 
 
