@@ -14,6 +14,7 @@ from sketch_jax.models import (
     convnext,
     efficientnet,
     eva,
+    maxxvit,
     metaformer,
     mobilevit,
     nfnet,
@@ -62,6 +63,7 @@ FAMILIES: tuple[Family, ...] = (
     nfnet,
     metaformer,
     mobilevit,
+    maxxvit,
 )
 
 OF_THE_RUN = ("num_classes", "img_size", "drop_rate", "drop_path_rate", "dynamic_img_size")
