@@ -147,6 +147,11 @@ def run_timm(model: Any, inputs: Inputs, train: bool) -> Outputs:
     )
 
 
+def is_random_in_training(model: Any) -> bool:
+    """Whether a model has dropout of its own, as the position perceptrons of some MaxViTs."""
+    return any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
+
+
 def _create(setting: Setting, **arguments: Any) -> torch.nn.Module:
     fixed = _registered(setting.name)["fixed_input_size"]
     size = {"img_size": setting.image_size} if fixed else {}
