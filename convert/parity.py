@@ -14,6 +14,7 @@ from convert.reference import (
     Setting,
     build,
     choose_setting,
+    has_fixed_size,
     is_random_in_training,
     run_timm,
     state_of,
@@ -149,8 +150,12 @@ def images_for(area: int, image_size: int) -> int:
 
 
 def draw_again(setting: Setting, seed: int, mode: str) -> list[Inputs]:
-    """Further images for a convolutional network, small so that few units are near a kink (see `measure`)."""
-    side = min(setting.image_size, SMALL_SIDES[mode])
+    """Further images for a convolutional network, small so that few units are near a kink (see `measure`).
+
+    A network built for one size takes no others.
+    """
+    fixed = has_fixed_size(setting.name)
+    side = setting.image_size if fixed else min(setting.image_size, SMALL_SIDES[mode])
     seeds = range(seed + 2, seed + 2 + FURTHER_DRAWS)
     return [draw_inputs(side, LEAST_BATCH, setting.class_count, further) for further in seeds]
 

@@ -147,14 +147,18 @@ def run_timm(model: Any, inputs: Inputs, train: bool) -> Outputs:
     )
 
 
+def has_fixed_size(name: str) -> bool:
+    """Whether a model of timm's is built for one image size."""
+    return _registered(name)["fixed_input_size"]
+
+
 def is_random_in_training(model: Any) -> bool:
     """Whether a model has dropout of its own, as the position perceptrons of some MaxViTs."""
     return any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
 
 
 def _create(setting: Setting, **arguments: Any) -> torch.nn.Module:
-    fixed = _registered(setting.name)["fixed_input_size"]
-    size = {"img_size": setting.image_size} if fixed else {}
+    size = {"img_size": setting.image_size} if has_fixed_size(setting.name) else {}
     arguments = {**WITH_WEIGHTS.get(setting.name, {}), **size, **setting.arguments, **arguments}
     return timm.create_model(setting.name, num_classes=setting.class_count, **arguments).eval()
 
