@@ -138,7 +138,7 @@ def convolve_on_cpu(geometry: Geometry, inputs: Features, kernel: Kernel) -> Out
     if is_pointwise(geometry, kernel):
         outputs = pointwise(geometry, *wide)
     elif is_depthwise(geometry, inputs, kernel):
-        outputs = depthwise(geometry, *wide)
+        outputs = depthwise(geometry, repeat_channels(*wide), wide[1])
     elif is_winograd(geometry, inputs, kernel):
         outputs = winograd.convolve(*wide, geometry.padding)
     else:
@@ -154,7 +154,7 @@ def gradients_on_cpu(
     if is_pointwise(geometry, kernel):
         gradients = pointwise_gradients(geometry, *wide)
     elif is_depthwise(geometry, inputs, kernel):
-        gradients = depthwise_inputs_gradient(geometry, *wide), depthwise_kernel_gradient(geometry, *wide)
+        gradients = depthwise_gradients(geometry, *wide)
     elif is_winograd(geometry, inputs, kernel):
         gradients = winograd_gradients(geometry, *wide)
     else:
@@ -168,8 +168,8 @@ def is_pointwise(geometry: Geometry, kernel: Kernel) -> bool:
 
 
 def is_depthwise(geometry: Geometry, inputs: Features, kernel: Kernel) -> bool:
-    """Whether every channel is convolved by itself, into one channel."""
-    return geometry.groups == inputs.shape[3] == kernel.shape[3]
+    """Whether every channel is convolved by itself, into one channel or into several."""
+    return geometry.groups == inputs.shape[3]
 
 
 def is_winograd(geometry: Geometry, inputs: Features, kernel: Kernel) -> bool:
@@ -244,6 +244,12 @@ def window(
     return lax.slice(inputs, (0, *start, 0), (batch, *ends, channels), (1, *strides, 1))
 
 
+def repeat_channels(inputs: Features, kernel: Kernel) -> Float[Array, "batch height width channel_out"]:
+    """Each channel as often as a depthwise kernel makes channels of it."""
+    copies = kernel.shape[3] // inputs.shape[3]
+    return jnp.repeat(inputs, copies, 3) if copies > 1 else inputs
+
+
 def depthwise(geometry: Geometry, inputs: Features, kernel: Kernel) -> Outputs:
     """A depthwise convolution: the sum over the taps of shifted inputs times weights."""
     padded = pad_edges(inputs, *geometry.padding)
@@ -279,6 +285,16 @@ def shares(phase: int, kernel_size: int, stride: int, padding: int, dilation: in
     """
     distances = [(tap, phase + padding - tap * dilation) for tap in range(kernel_size)]
     return [Share(tap, distance // stride) for tap, distance in distances if distance % stride == 0]
+
+
+def depthwise_gradients(
+    geometry: Geometry, inputs: Features, kernel: Kernel, cotangent: Outputs
+) -> tuple[Features, Kernel]:
+    """The gradients of `depthwise`, where channels may have been repeated before it."""
+    repeated = repeat_channels(inputs, kernel)
+    of_copies = depthwise_inputs_gradient(geometry, repeated, kernel, cotangent)
+    kernel_gradient = depthwise_kernel_gradient(geometry, repeated, kernel, cotangent)
+    return of_copies.reshape(*inputs.shape, -1).sum(-1), kernel_gradient
 
 
 def depthwise_inputs_gradient(
