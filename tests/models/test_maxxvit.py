@@ -84,7 +84,7 @@ def shrunk_timm(kind, size=SIZE, **changes):
     return timm.create_model(name, img_size=size, **arguments)
 
 
-WITH_GRADIENTS = ["strided_pools", "paper", "next", "parallel", "tensorflow"]
+WITH_GRADIENTS = ["grids_alone", "tensorflow"]
 
 
 @pytest.mark.parametrize("kind", WITH_GRADIENTS)
@@ -132,7 +132,7 @@ def test_pools_match_timms(name):
     np.testing.assert_allclose(POOLS[name](jnp.asarray(features)), channels_last(expected), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", sampled(maxxvit.ARCHITECTURES, 8))
+@pytest.mark.parametrize("name", sampled(maxxvit.ARCHITECTURES, 15))
 def test_every_architecture_has_the_parameters_and_rates_of_timms(name):
     size = maxxvit.IMAGE_SIZES.get(name, 224)
     with torch.device("meta"):
@@ -199,13 +199,12 @@ def test_maps_of_every_scheme_start_as_timms(scheme, perceptron):
 
 
 def assert_starts_alike(start, reference):
-    pairs = (start.kernel, reference.weight), (start.bias_of(1), reference.bias)
-    for init, tensor in pairs:
-        expected = tensor.detach().numpy()
-        shape = (*expected.shape[2:], *expected.shape[1::-1]) if expected.ndim > 1 else expected.shape
-        ours = init(jax.random.key(0), shape, jnp.float32)
-        np.testing.assert_allclose(ours.std(), expected.std(), rtol=0.02 if expected.ndim > 1 else 0.2)
-        np.testing.assert_allclose(np.abs(ours).max(), np.abs(expected).max(), rtol=0.3)
+    weight, bias = (tensor.detach().numpy() for tensor in (reference.weight, reference.bias))
+    kernel = start.kernel(jax.random.key(0), (*weight.shape[2:], *weight.shape[1::-1]), jnp.float32)
+    np.testing.assert_allclose(kernel.std(), weight.std(), rtol=0.03)
+    np.testing.assert_allclose(np.abs(kernel).max(), np.abs(weight).max(), rtol=0.3)
+    ours = start.bias_of(1)(jax.random.key(0), bias.shape, jnp.float32)
+    np.testing.assert_allclose(ours.std(), bias.std(), rtol=0.3)
 
 
 @pytest.mark.parametrize("kind", ["mixed", "windows", "parallel", "tensorflow"])
@@ -307,7 +306,9 @@ def test_evaluation_is_training_without_rates_and_batch_norms():
 def test_recomputed_blocks_change_neither_gradients_nor_statistics():
     plain, again = (
         our_answers_with_gradients(model, *values_of(model), IMAGES, True)
-        for model in (create("mixed", drop_path=0.5, remat=remat) for remat in (False, True))
+        for model in (
+            create("strided_pools", depths=(1, 1), drop_path=0.5, remat=remat) for remat in (False, True)
+        )
     )
     for ours, recomputed in zip(plain[2:], again[2:], strict=True):
         assert ours.keys() == recomputed.keys()
@@ -315,7 +316,7 @@ def test_recomputed_blocks_change_neither_gradients_nor_statistics():
             np.testing.assert_allclose(ours[path], recomputed[path], rtol=1e-4, atol=1e-4, err_msg=path)
 
 
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("kind", ["batch_norms", "layer_scales", "parallel", "tensorflow"])
 def test_half_precision_keeps_parameters_statistics_and_logits_wide(kind):
     model = create(kind, dtype=jnp.bfloat16)
     key = jax.random.key(0)
