@@ -24,8 +24,8 @@ def log_distances(window: Pair) -> Float[np.ndarray, "distances 2"]:
     Args:
         window: height and width in cells.
 
-    >>> log_distances((1, 2)).round(2).tolist()
-    [[0.0, -0.69], [0.0, 0.0], [0.0, 0.69]]
+    >>> np.expm1(log_distances((1, 2))[:, 1]).round(1).tolist()
+    [-0.5, 0.0, 1.0]
     """
     down, right = (np.arange(1 - size, size, dtype=np.float32) for size in window)
     distances = np.stack(np.meshgrid(down, right, indexing="ij"), -1).reshape(-1, 2)
