@@ -56,7 +56,9 @@ def test_there_and_back_gives_the_same_files_content(tmp_path, mobilenet_weights
     assert configs[0] == configs[1]
 
 
-@pytest.mark.parametrize(("name", "suffix"), list(zip(ARCHITECTURES, ("pth", "bin", "pt", "pth"), strict=True)))
+@pytest.mark.parametrize(
+    ("name", "suffix"), list(zip(ARCHITECTURES, ("pth", "bin", "pt", "pth"), strict=True))
+)
 def test_a_pickled_state_dict_reaches_timm_again_with_the_same_logits(tmp_path, name, suffix):
     torch = pytest.importorskip("torch")
     model, images = random_model(name)
