@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class Case:
     mode: str
     steps: int
     arguments: dict[str, Any]
-    remat: bool
+    remat: Literal["none", "all", "dots"]
 
 
 def random_batch(case: Case) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +114,7 @@ def prepare_jax(case: Case) -> Side:
             return compiled.call(params, batch_statistics, batch.images)
 
     facts = jax_facts(compiled, jnp.dtype(dtype).name)
-    if case.remat and case.mode == "train":
+    if case.remat != "none" and case.mode == "train":
         facts["step_flops"] = None  # those that are computed again are not the model's
     return Side(functools.partial(run_paced, once, case.steps), facts)
 
@@ -349,7 +349,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5, help="steps a block")
     parser.add_argument("--turns", type=int, default=5, help="blocks of each side")
     parser.add_argument("--arguments", type=json.loads, default={}, help="model arguments, as JSON")
-    parser.add_argument("--remat", action="store_true", help="recompute activations in the backward pass")
+    parser.add_argument("--remat", choices=("none", "all", "dots"), default="none", help="what to recompute")
     parser.add_argument("--against", choices=("timm",), help="the other side")
     options = parser.parse_args()
     fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(Case)}

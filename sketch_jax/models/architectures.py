@@ -27,6 +27,7 @@ from sketch_jax.models import (
 )
 from sketch_jax.models.image_sizes import DEFAULT_IMAGE_SIZE
 from sketch_jax.models.model import Model, Request
+from sketch_jax.models.model_options import Remat
 from sketch_jax.serialization import from_json
 
 
@@ -81,7 +82,7 @@ def create_model(
     dropout: float = 0.0,
     drop_path: float = 0.0,
     dtype: Any = jnp.float32,
-    remat: bool = False,
+    remat: Remat = "none",
 ) -> Model:
     """Builds a model; no parameter is made yet.
 
@@ -94,7 +95,8 @@ def create_model(
         dropout: probability that a pooled feature is left out before the classifier.
         drop_path: probability that a residual branch of the last block is left out for an image.
         dtype: of the computation; parameters, statistics and logits are float32.
-        remat: whether blocks are computed again in the backward pass, to save memory.
+        remat: what of each block the backward pass computes again, to save memory: none, all, or all but
+            products of matrices (dots).
 
     Raises:
         InputError: no such architecture or argument, or they do not fit together.

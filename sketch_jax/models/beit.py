@@ -18,9 +18,10 @@ from jaxtyping import Array, Float
 from sketch_jax.models.attention import Tokens, optional_norm
 from sketch_jax.models.beit_blocks import BeitBlock, grid_size
 from sketch_jax.models.beit_table import ARCHITECTURES, Beit
-from sketch_jax.models.layers import INITIAL_DEVIATION, NORMAL, Dropout, Linear
+from sketch_jax.models.layers import INITIAL_DEVIATION, NORMAL, Dropout, Linear, recomputed
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.model import Model, Request
+from sketch_jax.models.model_options import Remat
 from sketch_jax.models.patches import PatchEmbed
 from sketch_jax.models.relative_positions import RelativePositionBias, resize_bias_tables
 from sketch_jax.models.tokens import fit_embeddings, pool_tokens, put_before, refuse_image_size
@@ -48,7 +49,7 @@ class Network(nn.Module):
 
     architecture: Beit
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = "none"
 
     def setup(self):
         """Embeddings, blocks, norms, head."""
@@ -63,7 +64,7 @@ class Network(nn.Module):
         if architecture.use_shared_rel_pos_bias:
             self.rel_pos_bias = RelativePositionBias(grid, architecture.num_heads, True, zeros)
         rates = np.linspace(0.0, architecture.drop_path_rate, architecture.depth).tolist()
-        kind = nn.remat(BeitBlock, static_argnums=(3,)) if self.remat else BeitBlock
+        kind = recomputed(BeitBlock, self.remat, (3,))
         self.blocks = [kind(architecture, depth, rate, self.dtype) for depth, rate in enumerate(rates)]
         pooled = norms_after_pooling(architecture)
         self.norm, self.fc_norm = (

@@ -23,6 +23,7 @@ from sketch_jax.models.convolutional import ACTIVATIONS, Conv, choose, make_divi
 from sketch_jax.models.layers import INITIAL_DEVIATION, NORMAL, identity
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.model import Model, Request
+from sketch_jax.models.model_options import Remat
 from sketch_jax.models.pooling import FeatureMap, pooled_width
 from sketch_jax.trees import Tree
 
@@ -59,7 +60,7 @@ class Network(nn.Module):
     dropout: float
     drop_path: float
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = "none"
 
     def setup(self):
         """Stem, four stages, head."""

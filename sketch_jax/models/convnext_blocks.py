@@ -13,7 +13,17 @@ from jax import numpy as jnp
 
 from sketch_jax.models.convnext_table import ConvNeXt
 from sketch_jax.models.convolutional import ACTIVATIONS, Conv, choose
-from sketch_jax.models.layers import NORMAL, NORMS, DropPath, Linear, Norm, along_last_axis, identity
+from sketch_jax.models.layers import (
+    NORMAL,
+    NORMS,
+    DropPath,
+    Linear,
+    Norm,
+    along_last_axis,
+    identity,
+    recomputed,
+)
+from sketch_jax.models.model_options import Remat
 from sketch_jax.models.pooling import FeatureMap, NewMap
 
 MLP_RATIO = 4
@@ -153,13 +163,13 @@ class Stage(nn.Module):
     architecture: ConvNeXt
     place: Place
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = "none"
 
     def setup(self):
         """Names as in timm."""
         place = self.place
         self.downsample = self._create_downsample() if place.halves else []
-        kind = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
+        kind = recomputed(Block, self.remat, (2,))
         self.blocks = [
             kind(self.architecture, place.channels, place.kernel_size, rate, self.dtype)
             for rate in place.drop_path

@@ -14,9 +14,10 @@ from sketch_jax.models.convolutional import Conv, choose, fan_out_normal, run, s
 from sketch_jax.models.efficientnet_blocks import BLOCKS, make_activation, make_norm
 from sketch_jax.models.efficientnet_plan import Place, plan_stages, stem_channels
 from sketch_jax.models.efficientnet_table import ARCHITECTURES, IMAGE_SIZES, EfficientNet
-from sketch_jax.models.layers import Dropout, Linear
+from sketch_jax.models.layers import Dropout, Linear, recomputed
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.model import Model, Request
+from sketch_jax.models.model_options import Remat
 from sketch_jax.models.pooling import GLOBAL_POOLS, FeatureMap, pooled_width
 
 __all__ = ["ARCHITECTURES", "IMAGE_SIZES", "EfficientNet", "create"]
@@ -30,7 +31,7 @@ class Network(nn.Module):
     dropout: float
     drop_path: float
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = "none"
 
     def setup(self):
         """Stem, stages of blocks, head convolution, classifier."""
@@ -53,7 +54,7 @@ class Network(nn.Module):
 
     def _block(self, place: Place) -> nn.Module:
         block = BLOCKS[place.row.block]
-        kind = nn.remat(block, static_argnums=(2,)) if self.remat else block
+        kind = recomputed(block, self.remat, (2,))
         return kind(self.architecture, place, dtype=self.dtype)
 
     def features(self, images: jax.Array, train: bool) -> FeatureMap:

@@ -21,9 +21,10 @@ from sketch_jax.models.eva_blocks import EvaBlock, splits_bias
 from sketch_jax.models.eva_checkpoints import filter_checkpoint
 from sketch_jax.models.eva_record import Eva
 from sketch_jax.models.eva_table import ARCHITECTURES
-from sketch_jax.models.layers import INITIAL_DEVIATION, Dropout, Linear
+from sketch_jax.models.layers import INITIAL_DEVIATION, Dropout, Linear, recomputed
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.model import Model, Request
+from sketch_jax.models.model_options import Remat
 from sketch_jax.models.patches import PatchDropout, PatchEmbed
 from sketch_jax.models.rotary import (
     Turns,
@@ -101,7 +102,7 @@ class Network(nn.Module):
 
     architecture: Eva
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = "none"
 
     def setup(self):
         """Embeddings, blocks, norms, head."""
@@ -109,7 +110,7 @@ class Network(nn.Module):
         norm = architecture.norm_layer
         self._set_up_embeddings()
         rates = np.linspace(0.0, architecture.drop_path_rate, architecture.depth).tolist()
-        kind = nn.remat(EvaBlock, static_argnums=(3,)) if self.remat else EvaBlock
+        kind = recomputed(EvaBlock, self.remat, (3,))
         self.blocks = [kind(architecture, depth, rate, self.dtype) for depth, rate in enumerate(rates)]
         self.norm = optional_norm(norm if norms_after_blocks(architecture) else None)
         self.fc_norm = optional_norm(norm if norms_after_pooling(architecture) else None)

@@ -14,6 +14,8 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
+from sketch_jax.models.model_options import Remat
+
 Initializer = Callable[..., Array]
 Activation = Callable[[Array], Array]
 Hidden = Float[Array, "*axes width"]
@@ -37,6 +39,20 @@ def last_kernel_init(depth: int) -> Initializer:
         depth: index of the block, from 0.
     """
     return nn.initializers.normal(INITIAL_DEVIATION / (2.0 * (depth + 1)) ** 0.5)
+
+
+def recomputed(module: Any, remat: Remat, static_argnums: tuple[int, ...]) -> Any:
+    """A module class, or a method of one, whose activations are computed again in the backward pass.
+
+    Args:
+        module: returned as it is where `remat` is `none`.
+        remat: what is kept: everything, nothing but the inputs (`all`), or the products of matrices (`dots`).
+        static_argnums: arguments that are no arrays, such as `train`; the module itself is number 0.
+    """
+    if remat == "none":
+        return module
+    kept = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
+    return nn.remat(module, static_argnums=static_argnums, policy=kept)
 
 
 def gelu(inputs: Array) -> Array:

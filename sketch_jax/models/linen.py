@@ -1,6 +1,5 @@
 """The bridge from a Linen module to the plain functions of `Model`."""
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from flax import linen as nn
@@ -11,17 +10,7 @@ from sketch_jax.models.stacked_blocks import split_variables
 from sketch_jax.trees import Tree
 
 
-def as_model(
-    module: nn.Module,
-    request: Request,
-    *,
-    feature_width: int,
-    classifier: str,
-    further_classifiers: tuple[str, ...] = (),
-    has_equal_blocks: bool = False,
-    filter_checkpoint: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda tensors: tensors,
-    adapt: Callable[[Tree], Tree] = lambda tree: tree,
-) -> Model:
+def as_model(module: nn.Module, request: Request, **facts: Any) -> Model:
     """The plain functions of a Linen module.
 
     Args:
@@ -29,12 +18,7 @@ def as_model(
             `__call__(images, train)`, the head of the features. Its random stream is `dropout`, its running
             statistics are the collection `batch_stats`.
         request: what the module was built for.
-        feature_width: channels of the pooled features.
-        classifier: path of the classifier's parameters.
-        further_classifiers: paths of those beside it.
-        has_equal_blocks: whether the module runs stacked blocks (see `stacked_blocks`).
-        filter_checkpoint: from checkpoints in older layouts to timm's current names and layout.
-        adapt: fits pretrained parameters to this model.
+        **facts: further fields of `Model`, such as `feature_width` and `classifier`.
     """
     apply: Any = module.apply  # its result type depends on `mutable`
 
@@ -62,15 +46,10 @@ def as_model(
     return Model(
         name=request.name,
         image_size=request.image_size,
-        feature_width=feature_width,
         class_count=request.class_count,
-        classifier=classifier,
-        further_classifiers=further_classifiers,
-        has_equal_blocks=has_equal_blocks,
         init=init,
         features=features,
         pool=pool,
         head=head,
-        filter_checkpoint=filter_checkpoint,
-        adapt=adapt,
+        **facts,
     )

@@ -15,7 +15,7 @@ from jax import numpy as jnp
 
 from sketch_jax.models.classifier_heads import ClassifierHead, NormMlpClassifierHead
 from sketch_jax.models.convolutional import run
-from sketch_jax.models.layers import Norm
+from sketch_jax.models.layers import Norm, recomputed
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.maxxvit_blocks import block_type, make_map_norm
 from sketch_jax.models.maxxvit_convolutions import Stem
@@ -23,6 +23,7 @@ from sketch_jax.models.maxxvit_plan import Place, check_arguments, check_image_s
 from sketch_jax.models.maxxvit_record import MaxxVit, Pair
 from sketch_jax.models.maxxvit_table import ARCHITECTURES, IMAGE_SIZES
 from sketch_jax.models.model import Model, Request
+from sketch_jax.models.model_options import Remat
 from sketch_jax.models.pooling import FeatureMap, NewMap, pooled_width
 from sketch_jax.models.relative_position_kinds import resize_square_table
 from sketch_jax.models.relative_positions import resize_bias_table
@@ -41,7 +42,7 @@ class Stage(nn.Module):
     architecture: MaxxVit
     places: list[Place]
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = "none"
 
     def setup(self):
         """The blocks."""
@@ -49,7 +50,7 @@ class Stage(nn.Module):
 
     def _block(self, place: Place) -> nn.Module:
         block = block_type(self.architecture, place)
-        kind = nn.remat(block, static_argnums=(2,)) if self.remat else block
+        kind = recomputed(block, self.remat, (2,))
         return kind(self.architecture, place, self.dtype)
 
     def __call__(self, features: FeatureMap, train: bool) -> NewMap:

@@ -24,8 +24,10 @@ from sketch_jax.models.layers import (
     along_last_axis,
     gelu,
     identity,
+    recomputed,
 )
 from sketch_jax.models.metaformer_table import InitialScale, MetaFormer
+from sketch_jax.models.model_options import Remat
 from sketch_jax.models.pooling import FeatureMap, NewMap, average_pool
 
 HEAD_WIDTH = 32
@@ -250,7 +252,7 @@ class MetaFormerStage(nn.Module):
     places: tuple[Place, ...]
     in_channels: int
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = "none"
 
     def setup(self):
         """Names as in timm."""
@@ -258,7 +260,7 @@ class MetaFormerStage(nn.Module):
         self.downsample = (
             None if width == self.in_channels else Downsampling(width, norm_layer, dtype=self.dtype)
         )
-        kind = nn.remat(MetaFormerBlock, static_argnums=(2,)) if self.remat else MetaFormerBlock
+        kind = recomputed(MetaFormerBlock, self.remat, (2,))
         self.blocks = [kind(self.architecture, place, dtype=self.dtype) for place in self.places]
 
     def __call__(self, inputs: FeatureMap, train: bool) -> NewMap:

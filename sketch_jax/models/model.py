@@ -6,6 +6,7 @@ from typing import Any
 
 from jax import numpy as jnp
 
+from sketch_jax.models.model_options import Remat
 from sketch_jax.trees import Tree
 
 
@@ -26,8 +27,8 @@ class Request:
     down to 0 in the first."""
     dtype: Any = jnp.float32
     """Of the computation; parameters, statistics and logits are float32."""
-    remat: bool = False
-    """Whether blocks are computed again in the backward pass, to save memory."""
+    remat: Remat = "none"
+    """What of each block the backward pass computes again, to save memory."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,9 +65,9 @@ class Model:
     """(params, features) -> pooled [batch, feature_width]: timm's `forward_head(pre_logits=True)`."""
     head: Callable[..., Any]
     """(params, features, key, train) -> logits float32 [batch, class_count]: timm's `forward_head`."""
-    filter_checkpoint: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    filter_checkpoint: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda tensors: tensors
     """Renames and reshapes tensors of checkpoints in older layouts, by timm's names and in timm's layout, and
     leaves out what is no parameter; returns current ones unchanged: timm's `checkpoint_filter_fn`."""
-    adapt: Callable[[Tree], Tree]
+    adapt: Callable[[Tree], Tree] = lambda tree: tree
     """Fits converted pretrained parameters to this model before they are checked against it: position
     embeddings resampled to the image size and the like; returns other trees unchanged."""

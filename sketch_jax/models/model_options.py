@@ -6,6 +6,9 @@ from typing import Literal
 from sketch_jax.errors import refuse_faults
 from sketch_jax.models.head_options import HeadOptions
 
+Remat = Literal["none", "all", "dots"]
+"""What the backward pass computes again: nothing, all of each block, all but products of matrices."""
+
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -32,8 +35,9 @@ class ModelOptions:
     scan_blocks: bool = False
     """Whether the equal blocks of a vision transformer train as one loop over stacked parameters: deep models
     compile in a fraction of the time; parameters on disk are the same."""
-    remat: bool = False
-    """Whether blocks are computed again in the backward pass: less memory, about a third more time."""
+    remat: Remat = "none"
+    """What the backward pass computes again: `none`; `all` of each block: far less memory, about a third more
+    time; all but products of matrices (`dots`): less memory in transformers, little more time."""
 
     def __post_init__(self):
         """Refuses probabilities that are none."""

@@ -12,8 +12,10 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from sketch_jax.models.classifier_heads import ClassifierHead
+from sketch_jax.models.layers import recomputed
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.model import Model, Request
+from sketch_jax.models.model_options import Remat
 from sketch_jax.models.nfnet_blocks import (
     NormFreeBlock,
     Place,
@@ -37,7 +39,7 @@ class Network(nn.Module):
     dropout: float
     drop_path: float
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = "none"
 
     def setup(self):
         """Stem, stages, final convolution, head."""
@@ -60,7 +62,7 @@ class Network(nn.Module):
         )
 
     def _block(self, place: Place) -> nn.Module:
-        kind = nn.remat(NormFreeBlock, static_argnums=(2,)) if self.remat else NormFreeBlock
+        kind = recomputed(NormFreeBlock, self.remat, (2,))
         return kind(self.architecture, place, self.dtype)
 
     def features(self, images: jax.Array, train: bool) -> FeatureMap:

@@ -18,6 +18,7 @@ from sketch_jax.models.convolutional import ACTIVATIONS, Conv, ConvNormAct, choo
 from sketch_jax.models.layers import identity
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.model import Model, Request
+from sketch_jax.models.model_options import Remat
 from sketch_jax.models.pooling import FeatureMap, pooled_width
 from sketch_jax.models.regnet_blocks import Stage, make_conv_norm_act
 from sketch_jax.models.regnet_plan import plan_stages
@@ -34,7 +35,7 @@ class Network(nn.Module):
     dropout: float
     drop_path: float
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = "none"
 
     def setup(self):
         """Stem, stages, final convolution, head."""

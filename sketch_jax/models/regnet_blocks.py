@@ -13,7 +13,8 @@ from jax import numpy as jnp
 
 from sketch_jax.models.channel_attention import SqueezeExcite
 from sketch_jax.models.convolutional import ACTIVATIONS, Conv, ConvNormAct, choose, fan_out_normal, run
-from sketch_jax.models.layers import Activation, DropPath, Initializer, identity
+from sketch_jax.models.layers import Activation, DropPath, Initializer, identity, recomputed
+from sketch_jax.models.model_options import Remat
 from sketch_jax.models.pooling import FeatureMap, NewMap, halve
 from sketch_jax.models.regnet_plan import Place
 from sketch_jax.models.regnet_table import RegNet
@@ -163,12 +164,12 @@ class Stage(nn.Module):
     architecture: RegNet
     places: tuple[Place, ...]
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = "none"
 
     def setup(self):
         """The blocks."""
         block = PreBottleneck if self.architecture.preact else Bottleneck
-        kind = nn.remat(block, static_argnums=(2,)) if self.remat else block
+        kind = recomputed(block, self.remat, (2,))
         self.blocks = [
             kind(self.architecture, place, self.dtype, name=f"b{number}")
             for number, place in enumerate(self.places, 1)

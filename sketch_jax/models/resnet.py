@@ -15,10 +15,11 @@ from jax import numpy as jnp
 
 from sketch_jax.errors import InputError
 from sketch_jax.models.convolutional import ACTIVATIONS, Conv, choose, run, symmetric_uniform
-from sketch_jax.models.layers import Dropout, Linear
+from sketch_jax.models.layers import Dropout, Linear, recomputed
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.max_pooling import max_pool
 from sketch_jax.models.model import Model, Request
+from sketch_jax.models.model_options import Remat
 from sketch_jax.models.pooling import (
     ANTI_ALIASING,
     GLOBAL_POOLS,
@@ -40,7 +41,7 @@ class Network(nn.Module):
     dropout: float
     drop_path: float
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = "none"
 
     def setup(self):
         """Stem, four stages, classifier."""
@@ -91,7 +92,7 @@ class Network(nn.Module):
 
     def _block(self, place: Place) -> nn.Module:
         block = BLOCKS[place.block]
-        kind = nn.remat(block, static_argnums=(2,)) if self.remat else block
+        kind = recomputed(block, self.remat, (2,))
         return kind(self.architecture, place, dtype=self.dtype)
 
     def features(self, images: jax.Array, train: bool) -> FeatureMap:

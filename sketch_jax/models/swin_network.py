@@ -15,9 +15,10 @@ from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from sketch_jax.models.classifier_heads import ClassifierHead, Pooled
-from sketch_jax.models.layers import NORMAL, DropPath, Mlp
+from sketch_jax.models.layers import NORMAL, DropPath, Mlp, recomputed
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.model import Model, Request
+from sketch_jax.models.model_options import Remat
 from sketch_jax.models.patches import PatchEmbed
 from sketch_jax.models.pooling import NewMap, pooled_width
 from sketch_jax.models.shifted_windows import mix_in_windows
@@ -109,7 +110,7 @@ class SwinNetwork(nn.Module):
     block: Callable[..., nn.Module]
     merging: Callable[..., nn.Module]
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = "none"
 
     def setup(self):
         """Embedding, stages, norm, head."""
@@ -117,7 +118,7 @@ class SwinNetwork(nn.Module):
         self.patch_embed = PatchEmbed(
             architecture.patch_size, architecture.embed_dim, norm_layer=norm, dtype=self.dtype
         )
-        block = nn.remat(self.block, static_argnums=(2,)) if self.remat else self.block
+        block = recomputed(self.block, self.remat, (2,))
         self.layers = [
             SwinStage(architecture, stage, block, self.merging, self.dtype)
             for stage in plan_stages(architecture)

@@ -15,10 +15,11 @@ from jaxtyping import Array, Float
 from sketch_jax.errors import InputError
 from sketch_jax.models.classifier_heads import ClassifierHead
 from sketch_jax.models.convolutional import ACTIVATIONS, Conv, choose, run
-from sketch_jax.models.layers import Dropout
+from sketch_jax.models.layers import Dropout, recomputed
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.max_pooling import max_pool
 from sketch_jax.models.model import Model, Request
+from sketch_jax.models.model_options import Remat
 from sketch_jax.models.pooling import FeatureMap, NewMap, adaptive_average_pool, pooled_width
 from sketch_jax.models.vgg_table import ARCHITECTURES, IMAGE_SIZES, Vgg
 
@@ -61,7 +62,7 @@ class Network(nn.Module):
     class_count: int
     dropout: float
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = "none"
 
     def setup(self):
         """Layers in a row, the perceptron, the classifier."""
@@ -98,8 +99,7 @@ class Network(nn.Module):
 
     def features(self, images: jax.Array, train: bool) -> FeatureMap:
         """The map of the last layer."""
-        recomputed = nn.remat(Network.apply_stage, static_argnums=(1, 3))
-        apply_stage: Any = recomputed if self.remat else Network.apply_stage
+        apply_stage = recomputed(Network.apply_stage, self.remat, (1, 3))
         features = images.astype(self.dtype)
         for index in range(len(self.stages)):
             features = apply_stage(self, index, features, train)

@@ -16,9 +16,18 @@ from jaxtyping import Array, Float
 
 from sketch_jax.errors import refuse_faults, suggestion
 from sketch_jax.models.attention import AttentionPoolLatent, Tokens, optional_norm, refine
-from sketch_jax.models.layers import ACTIVATIONS, INITIAL_DEVIATION, NEAR_ZERO, NORMS, Dropout, Linear
+from sketch_jax.models.layers import (
+    ACTIVATIONS,
+    INITIAL_DEVIATION,
+    NEAR_ZERO,
+    NORMS,
+    Dropout,
+    Linear,
+    recomputed,
+)
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.model import Model, Request
+from sketch_jax.models.model_options import Remat
 from sketch_jax.models.patches import PatchDropout, PatchEmbed
 from sketch_jax.models.positions import CUBIC, Resampling
 from sketch_jax.models.stacked_blocks import COLLECTION, run_blocks
@@ -84,7 +93,7 @@ class Network(nn.Module):
 
     architecture: VisionTransformer
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = "none"
 
     def setup(self):
         """Embeddings, blocks, norms, head."""
@@ -92,7 +101,7 @@ class Network(nn.Module):
         self._set_up_embeddings()
         rates = np.linspace(0.0, architecture.drop_path_rate, architecture.depth).tolist()
         block = BLOCKS[architecture.block_fn]
-        kind = nn.remat(block, static_argnums=(2,)) if self.remat else block
+        kind = recomputed(block, self.remat, (2,))
         self.blocks = [kind(architecture, depth, rate, self.dtype) for depth, rate in enumerate(rates)]
         final = find_norm(architecture.norm_layer) if architecture.final_norm else None
         late = norms_after_pooling(architecture)

@@ -98,6 +98,6 @@ def model_flops_utilisation(setting: Setting, program: Compiled, outcome: Outcom
     """
     kind = setting.mesh.devices.flat[0].device_kind
     peak = device_peak_flops(kind, setting.start.compute_dtype.name)
-    if peak is None or not program.flops or setting.config.model.remat:
+    if peak is None or not program.flops or setting.config.model.remat != "none":
         return None
     return program.flops * outcome.steps_taken / outcome.training_seconds / peak

@@ -82,25 +82,8 @@ def create_start(
     else:
         preprocessing = preprocessing_from(config, image_size)
     preprocessing = change_preprocessing(preprocessing, changes)
-    dtype = compute_dtype(options.precision)
-    model = create_model(
-        name,
-        arguments=arguments,
-        class_count=len(class_names),
-        image_size=preprocessing.image_size,
-        dropout=options.dropout,
-        drop_path=options.drop_path,
-        dtype=dtype,
-        remat=options.remat,
-    )
-    if replaces_head(options.head):
-        model = replace_head(model, options.head, dropout=options.dropout)
+    model = _create_model(options, name, arguments, len(class_names), preprocessing.image_size)
     rows = None if options.head.rows is None else read_rows(Path(options.head.rows), class_names)
-    if options.scan_blocks and not model.has_equal_blocks:
-        raise InputError(
-            f"--model.scan-blocks True: the blocks of {name} are not alike, so no loop can run them; "
-            "leave the option out"
-        )
     params, statistics, lines = _values(model, weights, rows, key, place)
     if options.scan_blocks:
         params = jax.tree.map(place, stack_blocks(params))
@@ -108,12 +91,35 @@ def create_start(
         model=model,
         arguments=arguments,
         preprocessing=preprocessing,
-        compute_dtype=dtype,
+        compute_dtype=compute_dtype(options.precision),
         params=params,
         statistics=statistics,
         weights=lines,
         fingerprint=None if weights is None else weights.fingerprint,
     )
+
+
+def _create_model(
+    options: ModelOptions, name: str, arguments: Mapping[str, Any], class_count: int, image_size: int
+) -> Model:
+    model = create_model(
+        name,
+        arguments=arguments,
+        class_count=class_count,
+        image_size=image_size,
+        dropout=options.dropout,
+        drop_path=options.drop_path,
+        dtype=compute_dtype(options.precision),
+        remat=options.remat,
+    )
+    if options.scan_blocks and not model.has_equal_blocks:
+        raise InputError(
+            f"--model.scan-blocks True: the blocks of {name} are not alike, so no loop can run them; "
+            "leave the option out"
+        )
+    if not replaces_head(options.head):
+        return model
+    return replace_head(model, options.head, dropout=options.dropout)
 
 
 def _values(

@@ -147,7 +147,7 @@ def test_recomputing_blocks_and_half_precision_change_little():
         return jnp.square(logits).sum(), (features, logits)
 
     gradients, (_, logits) = hurried(jax.grad(answer, has_aux=True))(params)
-    again, _ = hurried(jax.grad(functools.partial(answer, remat=True), has_aux=True))(params)
+    again, _ = hurried(jax.grad(functools.partial(answer, remat="all"), has_aux=True))(params)
     for path, leaf in flatten(gradients).items():
         np.testing.assert_allclose(flatten(again)[path], leaf, rtol=1e-4, atol=1e-4 * np.abs(leaf).max())
     _, (features, narrow) = hurried(functools.partial(answer, dtype=jnp.bfloat16))(params)

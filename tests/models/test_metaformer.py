@@ -202,7 +202,7 @@ def test_recomputed_blocks_do_not_change_gradients(trees):
     images = random_images(SIZE)
     plain, again = (
         our_answers_with_gradients(shrunk("caformer_s18", drop_path=0.5, remat=remat), *trees, images, True)
-        for remat in (False, True)
+        for remat in ("none", "all")
     )
     assert plain[3].keys() == again[3].keys()
     for path in plain[3]:

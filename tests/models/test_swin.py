@@ -252,7 +252,7 @@ def test_recomputing_blocks_and_half_precision_change_little():
         return jnp.square(logits).sum(), (features, logits)
 
     gradients, (_, logits) = hurried(jax.grad(answer, has_aux=True))(params)
-    again, (_, recomputed) = hurried(jax.grad(functools.partial(answer, remat=True), has_aux=True))(params)
+    again, (_, recomputed) = hurried(jax.grad(functools.partial(answer, remat="all"), has_aux=True))(params)
     np.testing.assert_allclose(recomputed, logits, rtol=1e-5, atol=1e-6)
     for path, leaf in flatten(gradients).items():
         np.testing.assert_allclose(flatten(again)[path], leaf, rtol=1e-4, atol=1e-4 * np.abs(leaf).max())

@@ -123,7 +123,7 @@ def test_drop_path_grows_evenly_from_none_in_the_first_block(monkeypatch):
 @pytest.mark.parametrize("kind", ["parallel_things"])
 def test_computing_blocks_again_changes_no_gradient(kind):
     options = {"changes": RATES, "dropout": 0.1, "drop_path": 0.2}
-    plain, again = create(kind, **options), create(kind, remat=True, **options)
+    plain, again = create(kind, **options), create(kind, remat="all", **options)
     params = random_params(plain)
     weights = jnp.asarray(np.random.default_rng(3).normal(size=(2, CLASSES)), jnp.float32)
 
