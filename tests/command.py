@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
 from rich.console import Console
 
 ROOT = Path(__file__).parents[1]
@@ -16,6 +18,9 @@ TINY = (
     "--image-size 32 --batch-size 8 --epochs 2 --model.name test_efficientnet --split.fraction 0.2 "
     "--logging.every-steps 2 --loading.workers 0"
 ).split()
+
+SMALL = "--model.pretrained None --model.name test_vit --image-size 32 --batch-size 4 --epochs 1".split()
+"""For images in files."""
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -64,3 +69,12 @@ def final_state(directory: Path):
         restored = checkpoints.restore_latest(initial_state(setting))
     assert restored is not None
     return restored.state
+
+
+def images_in(folder: Path, count: int, size: int = 40) -> None:
+    """Writes so many images of noise, named by number."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(len(folder.name))
+    for index in range(count):
+        pixels = generator.integers(0, 256, (size, size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")

@@ -11,8 +11,20 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from command import QUICKSTART, ROOT, TINY, card, environment, final_state, finish, metrics, start, tiny
-from PIL import Image
+from command import (
+    QUICKSTART,
+    ROOT,
+    SMALL,
+    TINY,
+    card,
+    environment,
+    final_state,
+    finish,
+    images_in,
+    metrics,
+    start,
+    tiny,
+)
 
 from sketch_jax.config import Config, config_from_json, config_to_json, read_config
 from sketch_jax.main import parse_config
@@ -159,14 +171,6 @@ def test_every_option_in_help_has_a_description():
         assert len(lines[index + 1].strip("│ ")) > 10 or "default" in lines[index], lines[index]
 
 
-def images_in(folder: Path, count: int, size: int = 40) -> None:
-    folder.mkdir(parents=True)
-    generator = np.random.default_rng(len(folder.name))
-    for index in range(count):
-        pixels = generator.integers(0, 256, (size, size, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{index}.png")
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("images")
@@ -176,7 +180,6 @@ def folder(tmp_path_factory) -> Path:
 
 
 FOLDER = str(Path(QUICKSTART).with_name("folder.py"))
-SMALL = "--model.pretrained None --model.name test_vit --image-size 32 --batch-size 4 --epochs 1".split()
 
 
 @pytest.mark.parametrize(
@@ -370,72 +373,6 @@ def test_eight_devices_give_the_same_parameters_as_one(tmp_path):
         strict=True,
     ):
         np.testing.assert_allclose(left, right, atol=1e-5, rtol=0)
-
-
-def test_a_contest_folder_gives_a_submission_in_the_samples_layout(tmp_path):
-    root = tmp_path / "contest"
-    for index, name in enumerate(("cat", "dog")):
-        images_in(root / "train" / name, 6 + index)
-    images_in(root / "test", 5)
-    rows = [
-        f"{name},{name}/{index}.png,{label}"
-        for label, name in enumerate(("cat", "dog"))
-        for index in range(6)
-    ]
-    (root / "train.csv").write_text("class_name,image_path,target\n" + "\n".join(rows) + "\n")
-    (root / "test.csv").write_text("image_path\n" + "".join(f"{index}.png\n" for index in (3, 1, 0, 2, 4)))
-    sample = "".join(f"{row},{index}.png,0\n" for row, index in enumerate((3, 1, 0, 2, 4)))
-    (root / "sample_submission.csv").write_text("ID,image_path,target\n" + sample)
-    config = str(Path(QUICKSTART).with_name("csv.py"))
-    done = finish(
-        config,
-        "--source.root",
-        str(root),
-        *SMALL,
-        "--schedule.warmup-epochs",
-        "0",
-        "--output-dir",
-        str(tmp_path / "run"),
-    )
-    assert done.returncode == 0, done.stderr
-    written = (tmp_path / "run" / "submission.csv").read_text().splitlines()
-    assert written[0] == "ID,image_path,target"
-    assert [line.rsplit(",", 1)[0] for line in written[1:]] == [
-        line.rsplit(",", 1)[0] for line in sample.splitlines()
-    ]
-    answers = load_predictions(tmp_path / "run" / "predictions" / "test.npz")
-    best = dict(zip(answers.ids, answers.logits.argmax(-1).tolist(), strict=True))
-    assert [int(line.rsplit(",", 1)[1]) for line in written[1:]] == [
-        best[f"{index}.png"] for index in (3, 1, 0, 2, 4)
-    ]
-
-
-def test_pretrained_weights_are_loaded_and_reported(mobilenet_weights, tmp_path):
-    done = tiny(
-        tmp_path / "run",
-        "--model.name",
-        "mobilenetv2_035",
-        "--model.pretrained",
-        f"local-dir:{mobilenet_weights}",
-    )
-    assert done.returncode == 0, done.stderr
-    assert "260 tensors" in done.stdout
-    assert "newly made: classifier.bias, classifier.weight" in done.stdout
-    record = json.loads(next((tmp_path / "run" / "checkpoints").glob("*/checkpoint.json")).read_text())
-    assert record["record"]["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
-
-
-def test_weights_of_another_model_are_refused_with_the_tensors_that_differ(mobilenet_weights, tmp_path):
-    done = tiny(
-        tmp_path / "run",
-        "--model.name",
-        "mobilenetv2_050",
-        "--model.pretrained",
-        f"local-dir:{mobilenet_weights}",
-    )
-    assert done.returncode == 2
-    assert "set --model.name mobilenetv2_035" in done.stderr
-    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
