@@ -36,8 +36,6 @@ _READ_BY_OTHERS = re.compile(
     r"\.se\.|\.se_early\.|\.attn(_last)?\.fc\d\.|\.qkv\.|\.fc1\.|\.shortcut\..*weight$"
 )
 """Convolutions that activations, softmax or no norm at all read, as those on the way around a branch."""
-_GAIN = re.compile(r"\.gain$")
-"""Factors of standardised kernels, which keep activations near size one as norms' scales do."""
 
 
 @torch.no_grad()
@@ -97,15 +95,17 @@ def _ends_of_residual_branches(model: Any) -> Sequence[_BatchNorm]:
 
 def _draw_parameters(model: Any, generator: torch.Generator) -> None:
     for name, parameter in model.named_parameters():
-        weight = getattr(model.get_submodule(name.rpartition(".")[0]), "weight", parameter)
-        parameter.copy_(_random_value(name, parameter, weight.ndim == 4, generator))
+        module = model.get_submodule(name.rpartition(".")[0])
+        standardized = hasattr(module, "gain")  # of whatever size its kernel is, its outputs are of size one
+        of_convolution = getattr(module, "weight", parameter).ndim == 4 and not standardized
+        parameter.copy_(_random_value(name, parameter, of_convolution, generator))
 
 
 def _random_value(
     name: str, start: torch.Tensor, of_convolution: bool, generator: torch.Generator
 ) -> torch.Tensor:
     noise = torch.randn(start.shape, generator=generator)
-    small = (of_convolution and not _GAIN.search(name)) or _READ_BY_NORMS.search(name)
+    small = of_convolution or _READ_BY_NORMS.search(name)
     size = SMALL if small and not _READ_BY_OTHERS.search(name) else 1.0
     if name.rpartition(".")[2] == "weight" and start.ndim >= 2:
         return size * noise * (start.shape[0] / start.numel()) ** 0.5

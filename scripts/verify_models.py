@@ -29,7 +29,18 @@ VARIANTS = (
     *("efficientnet_b0", "efficientnet_b3", "tf_efficientnet_b0", "tf_efficientnetv2_s", "mobilenetv2_100"),
     *("mixnet_s", "tinynet_a", "efficientnet_lite0", "mnasnet_100", "efficientnet_es"),
     *("resnet18", "resnet34", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "seresnet50", "resnetaa50"),
-    *("resnetrs50", "resnetblur50", "resnet50_gn", "ecaresnet50d"),
+    *("resnetrs50", "resnetblur50", "resnet50_gn", "ecaresnet50d", "ecaresnet50d_pruned"),
+    *("gc_efficientnetv2_rw_t", "test_efficientnet_ln", "test_efficientnet_evos"),
+    *("convnext_atto", "convnext_small", "convnextv2_atto", "convnext_zepto_rms_ols", "test_convnext"),
+    *("coatnet_bn_0_rw_224", "coatnet_rmlp_2_rw_224", "coatnet_3_rw_224", "coatnext_nano_rw_224"),
+    *("maxvit_tiny_tf_224", "maxvit_rmlp_pico_rw_256", "maxxvit_rmlp_nano_rw_256", "test_coatnet"),
+    *("swinv2_tiny_window8_256", "swinv2_small_window16_256", "swin_tiny_patch4_window7_224"),
+    *("swin_s3_tiny_224", "beit_base_patch16_224", "beitv2_base_patch16_224"),
+    *("regnetx_002", "regnety_002", "regnetz_005", "regnetv_040", "vgg11", "vgg16_bn", "vgg16"),
+    *("nfnet_l0", "dm_nfnet_f0", "nf_resnet50", "nf_regnet_b1", "eca_nfnet_l0", "test_nfnet"),
+    *("poolformer_s12", "poolformerv2_s12", "convformer_s18", "caformer_s18", "caformer_b36"),
+    *("mobilevit_xxs", "mobilevit_s", "mobilevitv2_050"),
+    *("test_vit", "test_resnet"),
 )
 """At least one architecture of every family and variant."""
 

@@ -50,5 +50,5 @@ def test_every_supported_tag_gets_its_images_as_from_timms_transform():
 
 def test_a_tag_whose_images_are_not_square_is_refused():
     config = timm.get_pretrained_cfg("vit_base_patch16_sapiens2.fb").to_dict()
-    with pytest.raises(InputError, match=r"input_size \[3, 1024, 768\]: must be \[3, side, side\]"):
+    with pytest.raises(InputError, match=r"input_size \[3, 1024, 768\]: must be \[channels, side, side\]"):
         preprocessing_from({"pretrained_cfg": config})

@@ -233,7 +233,7 @@ def test_reshaping_by_the_filter_is_no_resampling():
         return {**tree, "pos_embed": np.resize(tree["pos_embed"], (1, 9, 8))}
 
     assert fit_small(tensors, state_dict(), filter_checkpoint=filter_checkpoint).report.resampled == ()
-    report = fit_small(tensors, wanted, adapt, filter_checkpoint).report
+    report = fit_small(tensors, wanted, adapt, filter_checkpoint=filter_checkpoint).report
     assert report.resampled == ("pos_embed",)
     assert report.of_older_layout == ()
 
