@@ -24,8 +24,9 @@ from sketch_jax.models.model import Model, Request
 from sketch_jax.models.model_options import Remat
 from sketch_jax.models.patches import PatchEmbed
 from sketch_jax.models.relative_positions import RelativePositionBias, resize_bias_tables
+from sketch_jax.models.stacked_blocks import COLLECTION, run_blocks
 from sketch_jax.models.tokens import fit_embeddings, pool_tokens, put_before, refuse_image_size
-from sketch_jax.trees import Tree
+from sketch_jax.trees import STACKED, Tree
 
 __all__ = ["ARCHITECTURES", "IMAGE_SIZES", "Beit", "create"]
 
@@ -83,9 +84,9 @@ class Network(nn.Module):
         tokens = put_before([self.cls_token], self.patch_embed(images), positions, embeds_prefix=True)
         tokens = self.pos_drop(tokens, train)
         shared = self.rel_pos_bias() if architecture.use_shared_rel_pos_bias else None
-        for block in self.blocks:
-            tokens = block(tokens, shared, train)
-        return self.norm(tokens)
+        stacked = self.get_variable(COLLECTION, STACKED)
+        given = [(shared,)] * architecture.depth
+        return self.norm(run_blocks(self.blocks, tokens, train, given=given, stacked=stacked))
 
     def pool(self, features: Tokens) -> Float[Array, "batch *unpooled embedding"]:
         """The pooled features, normalised where the tokens were not."""
@@ -125,6 +126,7 @@ def create(architecture: Beit, request: Request) -> Model:
         request,
         feature_width=built.embed_dim,
         classifier="head",
+        has_equal_blocks=True,
         filter_checkpoint=filter_checkpoint,
         adapt=functools.partial(adapt, architecture=built),
     )

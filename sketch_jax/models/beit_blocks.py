@@ -97,8 +97,8 @@ class BeitBlock(nn.Module):
     architecture: Beit
     depth: int
     """Index of the block, from 0."""
-    drop_path: float
-    """Probability that a residual branch is left out for an image."""
+    drop_path: float | Array
+    """Probability that a residual branch is left out for an image; traced where blocks run as a loop."""
     dtype: Any = jnp.float32
 
     def setup(self):

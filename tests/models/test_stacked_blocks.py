@@ -13,8 +13,11 @@ from sketch_jax.optim.optimizer import is_decayed
 from sketch_jax.trees import flatten, stack_blocks, unflatten, unstack_blocks
 
 KINDS = {
-    name: {**CASES, **EVA_CASES}[name]
-    for name in ("plain", "registers_gap", "eva02_normed", "rope_mixed", "dinov3")
+    **{
+        name: {**CASES, **EVA_CASES}[name]
+        for name in ("plain", "registers_gap", "eva02_normed", "rope_mixed", "dinov3")
+    },
+    "beit": ("beit_base_patch16_224", {"embed_dim": 48, "num_heads": 3, "patch_size": 8}),
 }
 
 
