@@ -83,7 +83,7 @@ def speed_facts(setting: Setting, trained: Trained) -> Mapping[str, Any]:
         "steps": setting.plan.steps,
         "steps_taken": steps,
         "compile_seconds": {"train": programs.train.seconds, "predict": programs.predict.seconds},
-        "step_flops": programs.train.flops,
+        "step_flops": None if setting.config.model.scan_blocks else programs.train.flops,
         "step_peak_bytes": programs.train.peak_bytes,
         "images_per_second": steps * setting.plan.batch_size / seconds,
         "data_wait_share": trained.waited_seconds / seconds,
@@ -94,10 +94,12 @@ def speed_facts(setting: Setting, trained: Trained) -> Mapping[str, Any]:
 def model_flops_utilisation(setting: Setting, program: Compiled, outcome: Outcome) -> float | None:
     """Share of the devices' peak that the steps used.
 
-    None where the peak or the count is not known, and under remat, which computes more than the model's.
+    None where the peak or the count is not known, under remat, which computes more than the model's, and
+    where blocks run as a loop, of which the compiler counts one turn.
     """
     kind = setting.mesh.devices.flat[0].device_kind
     peak = device_peak_flops(kind, setting.start.compute_dtype.name)
-    if peak is None or not program.flops or setting.config.model.remat != "none":
+    options = setting.config.model
+    if peak is None or not program.flops or options.remat != "none" or options.scan_blocks:
         return None
     return program.flops * outcome.steps_taken / outcome.training_seconds / peak
