@@ -40,6 +40,11 @@ def unflatten(leaves: Mapping[str, Any]) -> Tree:
     return tree
 
 
+def lies_under(path: str, places: tuple[str, ...]) -> bool:
+    """Whether a parameter's path is one of these places or within one."""
+    return any(path == place or path.startswith(f"{place}/") for place in places)
+
+
 def map_with_path(function: Callable[[str, Any], Any], tree: Mapping[str, Any]) -> Tree:
     """The tree of `function(path, leaf)` over all leaves."""
     return unflatten({path: function(path, leaf) for path, leaf in flatten(tree).items()})

@@ -20,7 +20,7 @@ from sketch_jax.models.classifier_heads import torch_linear_init
 from sketch_jax.models.head_options import HeadOptions
 from sketch_jax.models.layers import ACTIVATIONS, TRUNCATED_NORMAL, Dropout, Linear
 from sketch_jax.models.model import Model
-from sketch_jax.trees import Tree, flatten, unflatten
+from sketch_jax.trees import Tree, flatten, lies_under, unflatten
 
 Pooled = Float[Array, "batch width"]
 Logits = Float[Array, "batch classes"]
@@ -152,11 +152,6 @@ def split_tasks(logits: Float[Array, "*axes classes"], tasks: Mapping[str, int])
     return {
         task: logits[..., end - count : end] for (task, count), end in zip(tasks.items(), ends, strict=True)
     }
-
-
-def lies_under(path: str, places: tuple[str, ...]) -> bool:
-    """Whether a parameter's path is one of these places or within one."""
-    return any(path == place or path.startswith(f"{place}/") for place in places)
 
 
 def subtree(tree: Tree, path: str) -> Tree:

@@ -26,12 +26,11 @@ from sketch_jax.models.model import Model, Request
 from sketch_jax.models.model_options import Remat
 from sketch_jax.models.pooling import FeatureMap, NewMap, pooled_width
 from sketch_jax.models.relative_position_kinds import resize_square_table
-from sketch_jax.models.relative_positions import resize_bias_table
+from sketch_jax.models.relative_positions import TABLE, resize_bias_table
 from sketch_jax.trees import Tree, map_with_path
 
 __all__ = ["ARCHITECTURES", "IMAGE_SIZES", "MaxxVit", "create"]
 
-TABLE = "relative_position_bias_table"
 _OF_WINDOWS = re.compile(r"\.attn_(block|grid)\.|\.attn\.mlp\.|\.rel_pos\.|^head\.")
 _DENSE = re.compile(r"\.(qkv|proj|fc1|fc2|expand|conv\d_1x1)\.weight$")
 

@@ -13,11 +13,11 @@ from jaxtyping import Array, Key
 from sketch_jax.errors import InputError
 from sketch_jax.keys import stream
 from sketch_jax.models.architectures import create_model, default_image_size
-from sketch_jax.models.heads import lies_under, replace_head, replaces_head
+from sketch_jax.models.heads import replace_head, replaces_head
 from sketch_jax.models.model import Model
 from sketch_jax.models.model_options import ModelOptions
 from sketch_jax.preprocessing import Preprocessing, PreprocessingChanges, change_preprocessing
-from sketch_jax.trees import Tree, count_elements, flatten, stack_blocks, unflatten
+from sketch_jax.trees import Tree, count_elements, flatten, lies_under, stack_blocks, unflatten
 from sketch_jax.weights.head_rows import Rows, read_rows
 from sketch_jax.weights.load import fit, summary
 from sketch_jax.weights.sources import Weights, open_weights

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sketch_jax.errors import InputError
-from sketch_jax.trees import Tree, flatten, unflatten
+from sketch_jax.trees import Tree, flatten, lies_under, unflatten
 from sketch_jax.weights.channels import fit_to_images, is_of_other_channels
 from sketch_jax.weights.head_rows import Rows, choose_rows
 from sketch_jax.weights.names import timm_axes, timm_name, timm_statistic_name, to_flax
@@ -181,7 +181,7 @@ def _exchange_classifier(
 
 
 def _within(leaves: Mapping[str, Any], place: str) -> dict[str, Any]:
-    return {path: leaf for path, leaf in leaves.items() if path == place or path.startswith(f"{place}/")}
+    return {path: leaf for path, leaf in leaves.items() if lies_under(path, (place,))}
 
 
 def _refuse_misfits(
