@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The table of train and inference steps on a CPU, a small model of every family, ours beside timm's, in turns.
 #   bash benchmarks/cpu.sh [OUTPUT]        appends JSON lines to OUTPUT, by default benchmarks/results/cpu.jsonl
-# Takes about 40 minutes on two cores; nothing else may run meanwhile.
+# Nothing else may run meanwhile.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
