@@ -14,10 +14,7 @@ from timm_parity import (
     assert_parity,
     build,
     converted,
-    our_answers,
-    our_answers_with_gradients,
     our_tree,
-    random_images,
     randomise,
     torch_tree,
 )
@@ -320,44 +317,3 @@ def test_a_channel_of_zeros_has_a_gradient_under_response_norms():
 
     assert np.isfinite(jax.grad(total)(inputs)).all()
     assert np.isfinite(jax.grad(total)(jnp.zeros_like(inputs))).all()
-
-
-@pytest.fixture(scope="module")
-def trees():
-    return converted(randomise(shrunk_timm("convnextv2_atto")))
-
-
-IMAGES = random_images(SIZE)
-
-
-def test_recomputed_blocks_do_not_change_gradients(trees):
-    plain, again = (
-        our_answers_with_gradients(
-            shrunk("convnextv2_atto", drop_path=0.5, remat=remat), *trees, IMAGES, True
-        )
-        for remat in ("none", "all")
-    )
-    for path, gradient in plain[3].items():
-        np.testing.assert_allclose(gradient, again[3][path], rtol=1e-5, atol=1e-4, err_msg=path)
-
-
-def test_randomness_is_of_training_alone_and_follows_the_key(trees):
-    model = shrunk("convnextv2_atto", dropout=0.5, drop_path=0.5)
-
-    def logits(train, key=0):
-        return our_answers(model, *trees, IMAGES, train, key)[1]
-
-    still = our_answers(shrunk("convnextv2_atto"), *trees, IMAGES, True)[1]
-    np.testing.assert_allclose(logits(False), still, rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(logits(True, 1), logits(True, 1))
-    assert np.abs(logits(True, 1) - logits(True, 2)).max() > 1e-2
-
-
-def test_half_precision_computes_in_it_and_keeps_logits_and_gradients_wide(trees):
-    model = shrunk("convnextv2_atto", dtype=jnp.bfloat16)
-    features, logits, _, gradients = our_answers_with_gradients(model, *trees, IMAGES, True)
-    assert features.dtype == jnp.bfloat16
-    assert logits.dtype == jnp.float32
-    assert {leaf.dtype for leaf in gradients.values()} == {jnp.dtype("float32")}
-    wide = our_answers(shrunk("convnextv2_atto"), *trees, IMAGES, False)[1]
-    np.testing.assert_allclose(logits, wide, atol=0.05)
