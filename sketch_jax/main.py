@@ -1,6 +1,7 @@
 """The command `python -m sketch_jax.main --config configs/NAME.py [--field.path value …]`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +10,17 @@ import tyro
 
 from sketch_jax.config import Config, read_config
 from sketch_jax.errors import InputError
+from sketch_jax.kinds import choices_under, choose_kinds
 from sketch_jax.train.signals import leave_on_interrupt
 
 DESCRIPTION = """Fine-tunes a pretrained vision model on labelled images and predicts the test set.
 
 `--config FILE` names a configuration: a Python file with get_config(), or the config.json of an earlier run.
 Every option below overrides one of its fields; the defaults shown are the file's.
+A field that can be of several kinds takes one by name, and --help then shows the options of that kind:
+
+{kinds}
+
 Started again with the same --output-dir, an interrupted run goes on where it was."""
 
 
@@ -42,27 +48,42 @@ def parse_config(arguments: Sequence[str]) -> Config:
             "--help lists what can be overridden"
         )
     default = read_config(path) if path is not None else Config(name="NAME")
+    default, overrides = choose_kinds(default, overrides, tyro.MISSING)
     return tyro.cli(
         Config,
         default=default,
         args=overrides,
         prog="python -m sketch_jax.main --config FILE",
-        description=DESCRIPTION,
+        description=DESCRIPTION.format(kinds=kinds_text(default)),
         config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
     )
 
 
+def kinds_text(config: Config) -> str:
+    """A line for each field that can be of several kinds."""
+    return "\n".join(
+        f"  {option} {'|'.join(kinds)} (here {current})" for option, kinds, current in choices_under(config)
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code: 0 done, 2 bad input, 143 or 130 stopped by a signal."""
+    """Runs the command; returns its exit code.
+
+    0 is done, 2 bad input, 141 that whoever read the output left, 143 or 130 stopped by a signal.
+    """
     try:
         with leave_on_interrupt("stopped before training"):
             config = parse_config(sys.argv[1:] if arguments is None else arguments)
+            print(f"{config.name}: starting JAX", flush=True)
             from sketch_jax.run import run  # here, so that --help loads no jax
 
             return run(config).exit_code
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read the output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 if __name__ == "__main__":

@@ -1,0 +1,96 @@
+"""Which kind of record stands in a field that can hold several: `--split.kind KFold` on the command line."""
+
+import dataclasses
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sketch_jax.errors import InputError, suggestion
+
+SUFFIX = ".kind"
+
+Kinds = Mapping[str, Any]
+"""What a field can hold, by the name that the command line uses; None by `None`."""
+
+
+def kinds_of(hint: Any) -> Kinds:
+    """The kinds of a field's annotation; fewer than two: there is nothing to choose.
+
+    >>> from sketch_jax.data.splits import HoldOut, KFold
+    >>> list(kinds_of(HoldOut | KFold | None))
+    ['HoldOut', 'KFold', 'None']
+    """
+    choices = typing.get_args(hint)
+    records = {choice.__name__: choice for choice in choices if dataclasses.is_dataclass(choice)}
+    if records and type(None) in choices:
+        records["None"] = None
+    return records
+
+
+def choices_under(record: Any, prefix: str = "") -> Iterator[tuple[str, Kinds, str]]:
+    """Every field below a record that holds one of several kinds: its option, its kinds, and the one it has."""
+    for name, hint in typing.get_type_hints(type(record)).items():
+        value, option = getattr(record, name), f"{prefix}{name.replace('_', '-')}"
+        kinds = kinds_of(hint)
+        if len(kinds) > 1:
+            yield f"--{option}{SUFFIX}", kinds, "None" if value is None else type(value).__name__
+        if dataclasses.is_dataclass(value):
+            yield from choices_under(value, f"{option}.")
+
+
+def choose_kinds(record: Any, arguments: Sequence[str], missing: Any) -> tuple[Any, list[str]]:
+    """The record with the kinds that the command line asks for, and the arguments that are left.
+
+    Fields of the same name keep their values; others have the defaults of the new kind.
+
+    Args:
+        record: a frozen dataclass.
+        arguments: of the command line; `--path.kind NAME` and `--path.kind=NAME` are taken out.
+        missing: stands for fields that have no default and must be given.
+
+    Raises:
+        InputError: there is no such field or kind, or no kind follows.
+    """
+    left: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        option, equals, name = word.partition("=")
+        if not (option.startswith("--") and option.endswith(SUFFIX)):
+            left.append(word)
+            continue
+        name = name if equals else next(words, "")
+        path = option.removeprefix("--").removesuffix(SUFFIX).replace("-", "_").split(".")
+        record = _replace_kind(record, path, name, option, missing)
+    return record, left
+
+
+def _replace_kind(record: Any, path: Sequence[str], name: str, option: str, missing: Any) -> Any:
+    field, *rest = path
+    hints = typing.get_type_hints(type(record)) if dataclasses.is_dataclass(record) else {}
+    if field not in hints:
+        raise InputError(f"{option}: there is no field {field!r}{suggestion(field, hints)}")
+    if rest:
+        inner = _replace_kind(getattr(record, field), rest, name, option, missing)
+        return dataclasses.replace(record, **{field: inner})
+    kinds = kinds_of(hints[field])
+    if len(kinds) < 2:
+        raise InputError(f"{option}: {field} is of one kind only; leave the option out")
+    if name not in kinds:
+        raise InputError(
+            f"{option} {name}: no such kind{suggestion(name, kinds)}; it can be {', '.join(kinds)}"
+        )
+    return dataclasses.replace(record, **{field: _as_kind(kinds[name], getattr(record, field), missing)})
+
+
+def _as_kind(kind: Any, old: Any, missing: Any) -> Any:
+    """A record of a kind with what an old one has of its fields."""
+    if kind is None or type(old) is kind:
+        return None if kind is None else old
+    had = {field.name for field in dataclasses.fields(old)} if dataclasses.is_dataclass(old) else set()
+    values = {field.name: getattr(old, field.name) for field in dataclasses.fields(kind) if field.name in had}
+    required = {
+        field.name: missing
+        for field in dataclasses.fields(kind)
+        if field.default is field.default_factory is dataclasses.MISSING
+    }
+    return kind(**{**required, **values})
