@@ -28,7 +28,7 @@ def kinds_of(hint: Any) -> Kinds:
 
 
 def choices_under(record: Any, prefix: str = "") -> Iterator[tuple[str, Kinds, str]]:
-    """Every field below a record that holds one of several kinds: its option, its kinds, and the one it has."""
+    """Fields below a record that can be of several kinds: the option, the kinds, and the one that is there."""
     for name, hint in typing.get_type_hints(type(record)).items():
         value, option = getattr(record, name), f"{prefix}{name.replace('_', '-')}"
         kinds = kinds_of(hint)
@@ -88,9 +88,22 @@ def _as_kind(kind: Any, old: Any, missing: Any) -> Any:
         return None if kind is None else old
     had = {field.name for field in dataclasses.fields(old)} if dataclasses.is_dataclass(old) else set()
     values = {field.name: getattr(old, field.name) for field in dataclasses.fields(kind) if field.name in had}
-    required = {
-        field.name: missing
-        for field in dataclasses.fields(kind)
-        if field.default is field.default_factory is dataclasses.MISSING
-    }
-    return kind(**{**required, **values})
+    required = [
+        field for field in dataclasses.fields(kind) if field.name not in values and _is_required(field)
+    ]
+    if not required:
+        return kind(**values)
+    # Whole only with what the command line still gives: until then no check of the record's may run.
+    incomplete = object.__new__(kind)
+    for field in dataclasses.fields(kind):
+        value = missing if field in required else values.get(field.name, _default(field))
+        object.__setattr__(incomplete, field.name, value)
+    return incomplete
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
