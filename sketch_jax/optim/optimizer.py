@@ -1,5 +1,6 @@
 """Optimizers as optax transformations, with the rule which weights decay."""
 
+from collections.abc import Callable
 from typing import Any
 
 import optax
@@ -37,8 +38,15 @@ def global_norm(gradients: Tree) -> Float[Array, ""]:
     return optax.tree.norm(pack(gradients, decay_group))
 
 
-def create_optimizer(options: AdamW, schedule: optax.Schedule) -> optax.GradientTransformation:
+def create_optimizer(
+    options: AdamW, schedule: optax.Schedule, rate_of: Callable[[str], float] | None = None
+) -> optax.GradientTransformation:
     """The transformation from gradients to updates; its state has small leaves packed.
+
+    Args:
+        options: numbers of the optimizer.
+        schedule: learning rate by step.
+        rate_of: factor of the learning rate by path; None: 1 everywhere.
 
     References:
         Loshchilov and Hutter, Decoupled Weight Decay Regularization (2019), algorithm 2.
@@ -53,4 +61,15 @@ def create_optimizer(options: AdamW, schedule: optax.Schedule) -> optax.Gradient
     )
     if options.clip_norm is not None:
         adamw = optax.chain(optax.clip_by_global_norm(options.clip_norm), adamw)
-    return with_packed_leaves(adamw, decay_group)
+    packed = with_packed_leaves(adamw, decay_group)
+    return packed if rate_of is None else optax.chain(packed, scale_updates(rate_of))
+
+
+def scale_updates(rate_of: Callable[[str], float]) -> optax.GradientTransformation:
+    """Multiplies the update of each leaf, decay of weights included, by the factor of its path."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        del params
+        return map_with_path(lambda path, leaf: leaf * rate_of(path), updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
