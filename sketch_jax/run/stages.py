@@ -20,10 +20,11 @@ from sketch_jax.run.phases import phase_of_state
 from sketch_jax.run.programs import Predict, abstract_state, compile_programs, make_predict
 from sketch_jax.run.setting import Setting, begin_again, prepare
 from sketch_jax.run.texts import closing_lines, counted, opening_lines
-from sketch_jax.run.training import Trained, template_at, train
+from sketch_jax.run.training import Trained, selection, template_at, train
 from sketch_jax.serialization import to_json
 from sketch_jax.train.checkpoints import Checkpoints, Restored
 from sketch_jax.train.host_memory import keep_freed_memory
+from sketch_jax.train.loop import held_out_names
 from sketch_jax.train.options import Swa, averages_predict
 from sketch_jax.train.run_directory import open_run
 from sketch_jax.train.signals import StopRequest, catch_stop_signals
@@ -147,7 +148,7 @@ def _predict(setting: Setting, card: Card, trained: Trained, checkpoints: Checkp
     card.write(
         "finished",
         **(speed_facts(setting, trained) or card.earlier_speed),
-        best={"step": best.step, "val/accuracy": best.metric},
+        best={"step": best.step, **held_out_names({selection(setting): best.metric})},
         final_metrics=metrics,
     )
     seconds = card.facts["wall_seconds"], card.earlier_seconds

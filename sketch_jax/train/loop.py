@@ -192,7 +192,7 @@ def _evaluate_at_epoch_end(step: int, state: TrainState, plan: Plan, calls: Call
     return measured
 
 
-def held_out_names(measured: Mapping[str, float]) -> dict[str, float]:
+def held_out_names(measured: Mapping[str, Any]) -> dict[str, Any]:
     """Metrics of a state by the names that they are written with.
 
     >>> held_out_names({"loss": 0.5, "val_ema/loss": 0.25})
