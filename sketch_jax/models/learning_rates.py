@@ -4,14 +4,16 @@ import functools
 import re
 from collections.abc import Callable, Iterable
 
-from sketch_jax.errors import InputError
 from sketch_jax.models.layer_numbers import layer_of, number_layers
 from sketch_jax.models.model import Model
 from sketch_jax.models.trained_parameters import refuse_unmatched
 from sketch_jax.models.tuning_options import Rates
-from sketch_jax.trees import stacked_path
+from sketch_jax.trees import STACKED, stacked_path
 
-RateOf = Callable[[str], float]
+Factor = float | tuple[float, ...]
+"""Of a learning rate; a tuple of one a block where blocks are stacked and differ."""
+
+RateOf = Callable[[str], Factor]
 """From the path of a parameter to the factor of its learning rate."""
 
 
@@ -25,7 +27,7 @@ def create_rate_of(rates: Rates, model: Model, paths: Iterable[str], *, stacked:
         stacked: whether those of blocks are stacked where the factors are used.
 
     Raises:
-        InputError: a pattern fits no path, or blocks that are stacked would have different rates.
+        InputError: a pattern fits no path.
 
     References:
         timm/optim/_param_groups.py: param_groups_layer_decay.
@@ -43,13 +45,15 @@ def create_rate_of(rates: Rates, model: Model, paths: Iterable[str], *, stacked:
     return _of_stacked(rate_of, paths) if stacked else rate_of
 
 
-def _of_stacked(rate_of: RateOf, paths: list[str]) -> RateOf:
-    found: dict[str, float] = {}
-    for path in paths:
-        stacked = stacked_path(path)
-        if found.setdefault(stacked, rate_of(path)) != rate_of(path):
-            raise InputError(
-                f"--model.scan-blocks True: blocks that run as a loop learn at one rate, but --rates gives "
-                f"{stacked} several; leave the option out, or --rates.layer-decay at 1"
-            )
-    return lambda path: found[path]
+def _of_stacked(rate_of: Callable[[str], float], paths: Iterable[str]) -> RateOf:
+    found: dict[str, list[float]] = {}
+    for path in sorted(paths, key=_block):
+        found.setdefault(stacked_path(path), []).append(rate_of(path))
+    factors = {path: tuple(rates) if len(set(rates)) > 1 else rates[0] for path, rates in found.items()}
+    return lambda path: factors[path]
+
+
+def _block(path: str) -> int:
+    """Number of the block, so that blocks come in the order in which they are stacked."""
+    block = path.partition("/")[0]
+    return -1 if stacked_path(path) == path else int(block.removeprefix(f"{STACKED}_"))

@@ -13,7 +13,7 @@ from sketch_jax.models.batch_norms import freeze_norms
 from sketch_jax.models.learning_rates import RateOf, create_rate_of
 from sketch_jax.models.low_rank import factor_paths
 from sketch_jax.models.model import Model
-from sketch_jax.models.tuning_options import Rates, Staged, TuningStage
+from sketch_jax.models.tuning_options import Staged, TuningStage
 from sketch_jax.train.division import Division, begin, divide, refuse_shrinking
 from sketch_jax.train.start import Start
 from sketch_jax.trees import STACKED, Tree, flatten, stacked_path, unstack_blocks
@@ -28,8 +28,8 @@ class Phase:
     division: Division
     model: Model
     """With batch norms of frozen parameters in inference mode."""
-    rate_of: RateOf | None
-    """Factor of the learning rate by path; None: 1 everywhere."""
+    rate_of: RateOf
+    """Factor of the learning rate by path."""
 
 
 def create_phases(config: Config, start: Start, steps_per_epoch: int) -> tuple[Phase, ...]:
@@ -95,9 +95,7 @@ def begin_phase(phase: Phase, params: Tree, key: Key[Array, ""]) -> tuple[Tree, 
     return begin(phase.division, params, stream(key, "low_rank"))
 
 
-def _rate_of(config: Config, start: Start, division: Division) -> RateOf | None:
-    if config.rates == Rates():
-        return None
+def _rate_of(config: Config, start: Start, division: Division) -> RateOf:
     paths = list(flatten(unstack_blocks(jax.tree.map(_shape, start.params))))
     factors = factor_paths(path for path in paths if {path, stacked_path(path)} & division.changed)
     return create_rate_of(config.rates, start.model, [*paths, *factors], stacked=STACKED in start.params)

@@ -97,7 +97,7 @@ def update_bytes(setting: Setting, phase: Phase, trainable: Tree) -> int:
     return count_bytes(opt_state) + copies * count_bytes(trainable)
 
 
-def counted(number: float, noun: str) -> str:
+def counted(number: int | float, noun: str) -> str:
     """A number with its noun.
 
     >>> counted(1, "step"), counted(1200, "step"), counted(0.5, "epoch")

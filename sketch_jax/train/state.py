@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import optax
 from jax import numpy as jnp
-from jaxtyping import Array, Int
 
 from sketch_jax.trees import STACKED, Tree, stack_blocks, unstack_blocks
 
@@ -17,8 +16,8 @@ from sketch_jax.trees import STACKED, Tree, stack_blocks, unstack_blocks
 class TrainState:
     """Values that change in training (a pytree)."""
 
-    step: Int[Array, ""]
-    """Number of steps taken."""
+    step: Any
+    """Number of steps taken, an int32; as in all leaves a shape or a placement may stand for it."""
     trainable: Tree
     """Parameters that are trained, float32; gradients, optimizer state and averages exist for these alone."""
     statistics: Tree

@@ -78,9 +78,12 @@ def make_train_step(
     def train_step(state: TrainState, frozen: Tree, batch: Any, key: Any) -> tuple[TrainState, Metrics]:
         images, targets = augment(stream(key, "augment", state.step), batch.images, batch.labels, batch.mask)
         examples = Examples(normalize(images, preprocessing), targets, batch.mask)
-        (loss, statistics), gradients = differentiate(
-            state.trainable, frozen, state.statistics, examples, stream(key, "model", state.step)
-        )
+        model_key = stream(key, "model", state.step)
+
+        def value_and_gradient(trainable: Tree) -> tuple[Any, Tree]:
+            return differentiate(trainable, frozen, state.statistics, examples, model_key)
+
+        (loss, statistics), gradients = value_and_gradient(state.trainable)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.trainable)
         metrics = {
             "loss": loss,

@@ -112,15 +112,14 @@ def test_a_pattern_that_fits_no_path_is_refused_with_paths_near_to_it():
         create_rate_of(Rates(factors=(Rate(pattern="haed", factor=2.0),)), model, paths)
 
 
-def test_blocks_that_run_as_a_loop_have_one_rate():
+def test_blocks_that_run_as_a_loop_have_a_rate_each_where_they_differ():
     model, paths = described("vit_tiny_patch16_224")
     rate_of = create_rate_of(Rates(factors=(Rate(pattern="attn", factor=3.0),)), model, paths, stacked=True)
     assert rate_of("blocks/attn/qkv/kernel") == 3.0
     assert rate_of("blocks/mlp/fc1/kernel") == 1.0
-    with pytest.raises(
-        InputError, match=re.escape("--model.scan-blocks True: blocks that run as a loop learn at one rate")
-    ):
-        create_rate_of(Rates(layer_decay=0.9), model, paths, stacked=True)
+    rate_of = create_rate_of(Rates(layer_decay=0.5), model, paths, stacked=True)
+    assert rate_of("blocks/mlp/fc1/kernel") == tuple(0.5 ** (12 - block) for block in range(12))
+    assert rate_of("head/bias") == 1.0
 
 
 def test_factors_out_of_range_and_broken_patterns_are_refused_together():

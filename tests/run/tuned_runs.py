@@ -1,6 +1,7 @@
 """Tiny runs in this process, and the same run cut off at a step and started again."""
 
 import dataclasses
+import io
 import json
 import shutil
 
@@ -36,7 +37,7 @@ TINY = Config(
 
 def do_run(directory, **changes) -> str:
     """Runs, and returns what was printed."""
-    console = Console(record=True, quiet=False, file=(directory.parent / "printed").open("w"), width=200)
+    console = Console(file=io.StringIO(), record=True, width=200)
     result = run(dataclasses.replace(TINY, output_dir=str(directory), **changes), console)
     assert result.exit_code == 0
     return console.export_text()

@@ -12,6 +12,7 @@ from tuning_cases import begun, quick_jit, tiny_model, trained, values
 
 from sketch_jax.errors import InputError
 from sketch_jax.models.batch_norms import freeze_norms
+from sketch_jax.models.learning_rates import create_rate_of
 from sketch_jax.models.tuning_options import (
     AttentionOnly,
     Everything,
@@ -19,7 +20,11 @@ from sketch_jax.models.tuning_options import (
     LastBlocks,
     NormsAndBiases,
     Patterns,
+    Rate,
+    Rates,
 )
+from sketch_jax.optim.optimizer import create_optimizer
+from sketch_jax.optim.options import AdamW
 from sketch_jax.train.division import divide, keep_frozen_as, overlay, refuse_shrinking, whole
 from sketch_jax.trees import count_elements, flatten, join, separate, stack_blocks, unstack_blocks
 
@@ -145,6 +150,27 @@ def test_stacked_blocks_train_their_attention_as_single_ones_do():
     assert found.keys() == expected.keys()
     for path, leaf in expected.items():
         np.testing.assert_allclose(found[path], leaf, rtol=0, atol=1e-6, err_msg=path)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_an_update_is_multiplied_by_the_factor_of_its_path_decay_included(stacked):
+    params, _ = values(VIT)
+    rates = Rates(layer_decay=0.5, factors=(Rate(pattern="bias$", factor=3.0),))
+    rate_of = create_rate_of(rates, tiny_model(VIT), flatten(params), stacked=stacked)
+    given = stack_blocks(params) if stacked else params
+    options, schedule = AdamW(weight_decay=0.5), optax.constant_schedule(0.1)
+    moved = []
+    for factors in ({}, {"rate_of": rate_of}):
+        optimizer = create_optimizer(options, schedule, **factors)
+        state, _, _ = trained(VIT, Everything(), optimizer=optimizer, params=given)
+        found = flatten(unstack_blocks(state.trainable))
+        moved.append({path: leaf - flatten(params)[path] for path, leaf in found.items()})
+    plain, scaled = moved
+    of_single = create_rate_of(rates, tiny_model(VIT), flatten(params))
+    for path, step in plain.items():
+        np.testing.assert_allclose(scaled[path], step * of_single(path), rtol=2e-5, atol=2e-7, err_msg=path)
+    assert of_single("blocks_0/mlp/fc1/bias") == 0.75
+    assert of_single("patch_embed/proj/kernel") == 0.125
 
 
 def test_separate_and_join_are_inverse_and_a_path_is_in_one_tree_only():
