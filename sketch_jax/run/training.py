@@ -32,7 +32,7 @@ from sketch_jax.train.loop import SELECTION_METRIC, Calls, Outcome, Save, fit, h
 from sketch_jax.train.mesh import stage
 from sketch_jax.train.options import Ema, Swa, averages_predict
 from sketch_jax.train.progress import TrainingProgress
-from sketch_jax.train.state import TrainState, disk_template, for_disk, from_disk
+from sketch_jax.train.state import TrainState, for_disk, from_disk
 from sketch_jax.train.tracking import Tracker
 
 
@@ -111,7 +111,7 @@ def restore(setting: Setting, checkpoints: Checkpoints) -> tuple[Phase, TrainSta
 
 def template_at(setting: Setting, step: int) -> TrainState:
     """What a checkpoint of a step holds: shapes, types and placement."""
-    return disk_template(abstract_state(setting, phase_of_state(setting.phases, step)))
+    return for_disk(abstract_state(setting, phase_of_state(setting.phases, step)))
 
 
 def go_on(setting: Setting, phase: Phase, state: TrainState) -> tuple[Phase, TrainState]:

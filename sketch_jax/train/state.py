@@ -37,15 +37,6 @@ def _change_parameters(state: TrainState, change: Callable[[Tree], Tree]) -> Tra
     return dataclasses.replace(state, trainable=change(state.trainable), averaged=averaged)
 
 
-def disk_template(state: TrainState) -> TrainState:
-    """Shapes, types and placement of what `for_disk` would give; nothing is computed."""
-
-    def describe(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-
-    return for_disk(jax.tree.map(describe, state))
-
-
 def from_disk(stored: TrainState, like: TrainState) -> TrainState:
     """The inverse of `for_disk`.
 
