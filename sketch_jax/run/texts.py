@@ -86,7 +86,8 @@ def phase_text(setting: Setting, phase: Phase, stage: TuningStage) -> str:
         return text
     everything = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, np.float32), setting.start.params)
     saved = update_bytes(setting, phase, everything) - update_bytes(setting, phase, state.trainable)
-    kept = f"{count_elements(frozen):,} frozen, kept in {setting.config.model.frozen_precision}"
+    types = sorted({leaf.dtype.name for leaf in jax.tree.leaves(frozen)})
+    kept = f"{count_elements(frozen):,} frozen, kept in {' and '.join(types)}"
     return f"{text}; {kept}, which saves {saved / 1e6:,.1f} MB of gradients and optimizer state"
 
 

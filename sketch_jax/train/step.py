@@ -61,18 +61,7 @@ def make_train_step(
             other; batch norms see each by itself.
         average: moves the state's averages after the update; None: there are none.
     """
-
-    def objective(trainable: Tree, frozen: Tree, statistics: Tree, examples: Examples, key: Any):
-        features_key, head_key = jax.random.split(key)
-        params = whole(trainable, frozen)
-        features, statistics = model.features(params, statistics, examples.inputs, features_key, True)
-        smooth = smooth_targets(examples.targets, label_smoothing)
-        losses = [
-            cross_entropy(model.head(params, features, key, True), smooth, examples.mask)
-            for key in jax.random.split(head_key, dropout_samples)
-        ]
-        return sum(losses) / dropout_samples, statistics
-
+    objective = make_objective(model, whole, label_smoothing, dropout_samples)
     differentiate = accumulated(jax.value_and_grad(objective, has_aux=True), accumulation_steps)
 
     def train_step(state: TrainState, frozen: Tree, batch: Any, key: Any) -> tuple[TrainState, Metrics]:
@@ -100,6 +89,25 @@ def make_train_step(
         return updated if average is None else average_state(updated, average), metrics
 
     return train_step
+
+
+def make_objective(
+    model: Model, whole: Whole, label_smoothing: float, dropout_samples: int
+) -> Callable[..., tuple[Any, Tree]]:
+    """Builds (trainable, frozen, statistics, examples, key) -> (loss, statistics); see `make_train_step`."""
+
+    def objective(trainable: Tree, frozen: Tree, statistics: Tree, examples: Examples, key: Any):
+        features_key, head_key = jax.random.split(key)
+        params = whole(trainable, frozen)
+        features, statistics = model.features(params, statistics, examples.inputs, features_key, True)
+        smooth = smooth_targets(examples.targets, label_smoothing)
+        losses = [
+            cross_entropy(model.head(params, features, key, True), smooth, examples.mask)
+            for key in jax.random.split(head_key, dropout_samples)
+        ]
+        return sum(losses) / dropout_samples, statistics
+
+    return objective
 
 
 def average_state(state: TrainState, average: Average) -> TrainState:
