@@ -49,7 +49,7 @@ def measure(name: str, image_size: int, batch_size: int, stacked: bool) -> dict[
         rows=np.zeros(batch_size, np.int32),
     )
     began, wall = time.process_time(), time.perf_counter()
-    lowered = jax.jit(step, donate_argnums=0).lower(state, batch, jax.random.key(0))
+    lowered = jax.jit(step, donate_argnums=0).lower(state, {}, batch, jax.random.key(0))
     traced = time.process_time()
     compile_for(jax.default_backend(), lowered)
     return {

@@ -98,11 +98,11 @@ def prepare_jax(case: Case) -> Side:
         optimizer = create_optimizer(AdamW(), schedule)
         step = make_train_step(model, preprocessing, plain, optimizer, schedule, 0.1)
         state, key = create_state(params, batch_statistics, optimizer), jax.random.key(1)
-        compiled = compile_step(step, state, batch, key, donate=(0,))
+        compiled = compile_step(step, state, {}, batch, key, donate=(0,))
 
         def once() -> Any:
             nonlocal state
-            state, metrics = compiled.call(state, batch, key)
+            state, metrics = compiled.call(state, {}, batch, key)
             return metrics["loss"]
 
     else:

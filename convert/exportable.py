@@ -1,7 +1,6 @@
 """What can be converted to timm's layout: a run's best checkpoint, or a directory of converted weights."""
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,15 +8,12 @@ from typing import Any
 from sketch_jax.errors import InputError
 from sketch_jax.models.architectures import OF_THE_RUN, create_model
 from sketch_jax.preprocessing import Preprocessing
+from sketch_jax.run.trained_model import CHECKPOINTS, load_trained
 from sketch_jax.serialization import from_json
-from sketch_jax.train.checkpoint_arrays import read_leaves
-from sketch_jax.train.checkpoints import Checkpoints
-from sketch_jax.trees import Tree, unflatten
+from sketch_jax.trees import Tree
 from sketch_jax.weights.names import to_flax
 from sketch_jax.weights.sources import DIRECTORY_PREFIX, open_weights
 from sketch_jax.weights.timm_config import timm_config
-
-CHECKPOINTS = "checkpoints"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,7 +34,7 @@ def open_exportable(source: Path) -> Exportable:
         InputError: it is neither, has no checkpoint yet, or does not say its architecture.
     """
     if (source / CHECKPOINTS).is_dir():
-        return _from_run(source / CHECKPOINTS)
+        return _from_run(source)
     if not source.is_dir():
         raise InputError(f"{source}: no such directory; name a run's, or one that to-flax made")
     if (source / "run.json").is_file():
@@ -78,17 +74,12 @@ def describe_for_timm(
 
 
 def _from_run(directory: Path) -> Exportable:
-    with Checkpoints(directory, report=lambda text: print(text, file=sys.stderr)) as checkpoints:
-        best, steps, record = checkpoints.best(), checkpoints.steps(), checkpoints.record()
-    if record is None:
-        raise InputError(f"{directory}: has no finished checkpoint; let the run reach its first one")
-    path = directory / str(best[0] if best is not None else steps[-1])
-    tree = unflatten(read_leaves(path, ["trainable/", "statistics/"]))
-    params = tree["trainable"]
+    trained = load_trained(directory)
+    record, params = trained.record, trained.params
     if record["model"].get("head", {}).get("hidden"):
         raise InputError(
-            f"{path}: its head has hidden layers, and timm's models end in one linear map; train with "
-            "--model.head.hidden left out to export to timm"
+            f"{trained.origin}: its head has hidden layers, and timm's models end in one linear map; train "
+            "with --model.head.hidden left out to export to timm"
         )
     class_names = tuple(record["class_names"])
     config = describe_for_timm(
@@ -99,4 +90,4 @@ def _from_run(directory: Path) -> Exportable:
         from_json(Preprocessing, record["preprocessing"]),
         params,
     )
-    return Exportable(params=params, statistics=tree.get("statistics", {}), config=config, origin=str(path))
+    return Exportable(params=params, statistics=trained.statistics, config=config, origin=trained.origin)

@@ -13,9 +13,13 @@ from sketch_jax.data.sources import Doodles, Source
 from sketch_jax.data.splits import HoldOut, Split
 from sketch_jax.errors import InputError, suggestion
 from sketch_jax.models.model_options import ModelOptions
+from sketch_jax.models.tuning_options import Everything, Rates, Tuning
 from sketch_jax.optim.options import AdamW, WarmupCosine
 from sketch_jax.preprocessing import PreprocessingChanges
-from sketch_jax.train.options import Checkpointing, Logging
+from sketch_jax.train.options import Averaging, Checkpointing, Logging, Swa
+
+LEAST = {"epochs": 0, "batch_size": 1, "image_size": 1, "accumulation_steps": 1}
+"""Least values of numbers that are no records' own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,9 @@ class Config:
     """Images a step, over all devices together."""
     image_size: int | None = None
     """Height and width of the model's input in pixels; None: what the weights or the architecture ask for."""
+    accumulation_steps: int = 1
+    """Parts that a batch is computed in, one after the other, so that larger ones fit; each must be a whole
+    number of images on every device. Gradients are those of the batch; batch norms see a part at a time."""
     label_smoothing: float = 0.1
     """Weight of the uniform distribution in the targets, 0 to below 1."""
     source: Source = Doodles()
@@ -46,10 +53,16 @@ class Config:
     """Changes to the preprocessing that the weights ask for."""
     augmentation: Augmentation = Augmentation()
     """What training images go through, on the device."""
+    tuning: Tuning = Everything()
+    """Which parameters are trained."""
+    rates: Rates = Rates()
+    """Factors of the learning rate, parameter by parameter."""
     optimizer: AdamW = AdamW()
     """How gradients become updates."""
     schedule: WarmupCosine = WarmupCosine()
     """Learning rate over the steps."""
+    averaging: Averaging | None = None
+    """Average of the weights over the steps, of what is trained alone; None: none is kept."""
     loading: Loading = Loading()
     """How images reach the device."""
     checkpointing: Checkpointing = Checkpointing()
@@ -59,10 +72,25 @@ class Config:
 
     def __post_init__(self):
         """Refuses values that no run could have."""
-        for field, least in (("epochs", 0), ("batch_size", 1), ("image_size", 1)):
+        for field, least in LEAST.items():
             value = getattr(self, field)
             if value is not None and value < least:
                 raise InputError(f"--{field.replace('_', '-')} {value}: must be at least {least}")
+        if self.batch_size % self.accumulation_steps:
+            raise InputError(
+                f"--accumulation-steps {self.accumulation_steps}: must divide --batch-size {self.batch_size}"
+                "; choose a divisor"
+            )
+        if isinstance(self.averaging, Swa) and self.epochs and self.averaging.first_epoch >= self.epochs:
+            raise InputError(
+                f"--averaging.first-epoch {self.averaging.first_epoch}: the run has {self.epochs} epochs; "
+                "begin earlier, or set more --epochs"
+            )
+        if self.model.frozen_precision != "float32" and isinstance(self.tuning, Everything):
+            raise InputError(
+                f"--model.frozen-precision {self.model.frozen_precision}: nothing is frozen; leave it out, "
+                "or choose a tuning that freezes parameters"
+            )
         if not 0.0 <= self.label_smoothing < 1.0:
             raise InputError(f"--label-smoothing {self.label_smoothing}: must be at least 0 and below 1")
 

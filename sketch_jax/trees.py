@@ -1,6 +1,7 @@
 """Nested dictionaries of arrays, addressed by paths such as `blocks_3/attn/qkv/kernel`."""
 
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -50,6 +51,33 @@ def map_with_path(function: Callable[[str, Any], Any], tree: Mapping[str, Any]) 
     return unflatten({path: function(path, leaf) for path, leaf in flatten(tree).items()})
 
 
+def separate(tree: Mapping[str, Any], is_chosen: Callable[[str], bool]) -> tuple[Tree, Tree]:
+    """The leaves whose paths are chosen, and the others; a branch without a leaf is in neither.
+
+    >>> separate({"stem": {"kernel": 1, "bias": 2}, "head": {"bias": 3}}, lambda path: path.endswith("bias"))
+    ({'stem': {'bias': 2}, 'head': {'bias': 3}}, {'stem': {'kernel': 1}})
+    """
+    leaves = flatten(tree)
+    chosen = {path: leaf for path, leaf in leaves.items() if is_chosen(path)}
+    others = {path: leaf for path, leaf in leaves.items() if path not in chosen}
+    return unflatten(chosen), unflatten(others)
+
+
+def join(first: Mapping[str, Any], second: Mapping[str, Any]) -> Tree:
+    """The tree with the leaves of both; the inverse of `separate`.
+
+    Raises:
+        ValueError: a path is in both.
+
+    >>> join({"head": {"bias": 3}}, {"head": {"kernel": 4}})
+    {'head': {'bias': 3, 'kernel': 4}}
+    """
+    leaves, others = flatten(first), flatten(second)
+    if both := leaves.keys() & others.keys():
+        raise ValueError(f"{sorted(both)[0]} is in both trees")
+    return unflatten(leaves | others)
+
+
 STACKED = "blocks"
 """Name of the subtree with the parameters of all blocks, `blocks_0` and so on, along a new first axis."""
 
@@ -86,6 +114,15 @@ def _entry(leaf: Any, index: int) -> Any:
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, sharding=leaf.sharding)
     return leaf[index]
+
+
+def stacked_path(path: str) -> str:
+    """The path of a parameter where those of all blocks are stacked.
+
+    >>> stacked_path("blocks_11/mlp/fc1/bias"), stacked_path("head/bias")
+    ('blocks/mlp/fc1/bias', 'head/bias')
+    """
+    return re.sub(rf"^{STACKED}_\d+/", f"{STACKED}/", path)
 
 
 def own_dimensions(path: str, leaf: Any) -> int:

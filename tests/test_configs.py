@@ -71,7 +71,7 @@ def test_a_configuration_traces_at_full_size(path):
 
     def begin_and_step(key, images, labels, mask):
         state = create_state(*model.init(key), optimizer)
-        updated, metrics = step(state, Batch(images, labels, mask, labels), key)
+        updated, metrics = step(state, {}, Batch(images, labels, mask, labels), key)
         return jax.tree.leaves(state), jax.tree.leaves(updated), metrics
 
     state, updated, metrics = jax.eval_shape(begin_and_step, jax.random.key(0), images, labels, mask)

@@ -35,6 +35,8 @@ from sketch_jax.serialization import from_json
 class Family(Protocol):
     """A module that builds architectures."""
 
+    __name__: str
+
     @property
     def ARCHITECTURES(self) -> Mapping[str, Any]:  # noqa: N802  (a constant of the module)
         """Records by timm's names."""
@@ -143,6 +145,21 @@ def bare_name(name: str) -> str:
     'vit_small_patch16_224'
     """
     return name.removeprefix("timm/").partition(".")[0]
+
+
+def family_name(name: str) -> str:
+    """The module that builds an architecture.
+
+    Args:
+        name: as for `create_model`.
+
+    Raises:
+        InputError: no such architecture.
+
+    >>> family_name("deit3_base_patch16_224")
+    'vision_transformer'
+    """
+    return _find_family(bare_name(name)).__name__.rpartition(".")[2]
 
 
 def _find_family(name: str) -> Family:

@@ -32,6 +32,9 @@ class ModelOptions:
     precision: Precision = "auto"
     """Type of the computation; parameters, statistics and logits are float32 in any case. `auto`: bfloat16 on
     accelerators, float32 on a CPU."""
+    frozen_precision: Literal["float32", "bfloat16"] = "float32"
+    """Type in which parameters are kept that are never trained; `bfloat16` halves their memory, and rounds
+    them."""
     scan_blocks: bool = False
     """Whether the equal blocks of a vision transformer train as one loop over stacked parameters: deep models
     compile in a fraction of the time; parameters on disk are the same."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from sketch_jax.run.programs import abstract_state
 from sketch_jax.run.setting import Setting
 from sketch_jax.run.training import Trained
 from sketch_jax.train.compile import Compiled
@@ -39,7 +40,6 @@ class Card:
         setting = self.setting
         earlier = read_run_card(setting.directory)
         self.earlier_seconds = earlier.get("wall_seconds") or 0.0
-        parameters = count_elements(setting.start.params)
         self.earlier_speed = {name: earlier[name] for name in SPEED_FACTS if name in earlier}
         self.facts = {
             "name": setting.config.name,
@@ -55,7 +55,7 @@ class Card:
             },
             "model": setting.start.model.name,
             "weights": list(setting.start.weights),
-            "parameters": {"total": parameters, "trainable": parameters},
+            "parameters": parameter_counts(setting),
             "compute_dtype": setting.start.compute_dtype.name,
         }
         self.write("running")
@@ -73,6 +73,12 @@ class Card:
         write_run_card(self.setting.directory, self.facts)
 
 
+def parameter_counts(setting: Setting) -> Mapping[str, int]:
+    """Parameters of the model, and those that the last phase trains, factors of low-rank changes included."""
+    last = abstract_state(setting, setting.phases[-1])
+    return {"total": count_elements(setting.start.params), "trainable": count_elements(last.trainable)}
+
+
 def speed_facts(setting: Setting, trained: Trained) -> Mapping[str, Any]:
     """Figures of the loop of this start; nothing where it took no step."""
     outcome, programs = trained.outcome, trained.programs
@@ -83,7 +89,7 @@ def speed_facts(setting: Setting, trained: Trained) -> Mapping[str, Any]:
         "steps": setting.plan.steps,
         "steps_taken": steps,
         "compile_seconds": {"train": programs.train.seconds, "predict": programs.predict.seconds},
-        "step_flops": None if setting.config.model.scan_blocks else programs.train.flops,
+        "step_flops": None if has_loops(setting) else programs.train.flops,
         "step_peak_bytes": programs.train.peak_bytes,
         "images_per_second": steps * setting.plan.batch_size / seconds,
         "data_wait_share": trained.waited_seconds / seconds,
@@ -91,15 +97,22 @@ def speed_facts(setting: Setting, trained: Trained) -> Mapping[str, Any]:
     }
 
 
+def has_loops(setting: Setting) -> bool:
+    """Whether a step runs blocks or parts of a batch as a loop."""
+    return setting.config.model.scan_blocks or setting.config.accumulation_steps > 1
+
+
 def model_flops_utilisation(setting: Setting, program: Compiled, outcome: Outcome) -> float | None:
     """Share of the devices' peak that the steps used.
 
-    None where the peak or the count is not known, under remat, which computes more than the model's, and
-    where blocks run as a loop, of which the compiler counts one turn.
+    None where the peak or the count is not known, under remat, which computes more than the model's, where
+    several programs trained, and where blocks or parts of a batch run as a loop, of which the compiler counts
+    one turn.
     """
     kind = setting.mesh.devices.flat[0].device_kind
     peak = device_peak_flops(kind, setting.start.compute_dtype.name)
     options = setting.config.model
-    if peak is None or not program.flops or options.remat != "none" or options.scan_blocks:
+    is_whole = options.remat == "none" and len(setting.phases) == 1 and not has_loops(setting)
+    if peak is None or not program.flops or not is_whole:
         return None
     return program.flops * outcome.steps_taken / outcome.training_seconds / peak

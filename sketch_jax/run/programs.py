@@ -1,10 +1,13 @@
 """The two compiled programs of a run, and the functions that feed them."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 from sketch_jax.augment.pipeline import create_augment
@@ -16,23 +19,29 @@ from sketch_jax.metrics import summarise
 from sketch_jax.optim.optimizer import create_optimizer
 from sketch_jax.predictions import Predictions
 from sketch_jax.run.data import Data
+from sketch_jax.run.phases import Phase, begin_phase
 from sketch_jax.run.setting import Setting
+from sketch_jax.train.averages import create_average
 from sketch_jax.train.compile import Compiled, abstract, compile_step
+from sketch_jax.train.division import overlay, whole
 from sketch_jax.train.mesh import on_all, over_data, stage
+from sketch_jax.train.options import Ema
 from sketch_jax.train.state import TrainState, create_state
 from sketch_jax.train.step import make_predict_step, make_train_step
+from sketch_jax.trees import Tree, separate
 
 Predict = Callable[[TrainState, Examples, np.ndarray, ImageCache | None], Predictions]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Programs:
-    """Compiled for one batch shape and one mesh."""
+    """Compiled for one batch shape, one mesh and one phase of training."""
 
     train: Compiled | None
-    """(state, batch, key) -> (state, metrics); the state's buffers are given up. None: no step is left."""
+    """(state, frozen, batch, key) -> (state, metrics); the state's buffers are given up. None: no step is
+    left."""
     predict: Compiled
-    """(params, statistics, images) -> logits."""
+    """(trainable, frozen, statistics, images) -> logits."""
 
 
 def abstract_batch(batch_size: int, image_size: int, mesh: Mesh) -> Batch:
@@ -48,42 +57,107 @@ def abstract_batch(batch_size: int, image_size: int, mesh: Mesh) -> Batch:
 
 def initial_state(setting: Setting) -> TrainState:
     """The state before the first step, a copy on every device."""
-    optimizer = create_optimizer(setting.config.optimizer, setting.schedule)
-    state = create_state(setting.start.params, setting.start.statistics, optimizer)
+    return state_of(setting, setting.phases[0], setting.start.params, setting.start.statistics, 0)
+
+
+def state_of(setting: Setting, phase: Phase, params: Tree, statistics: Tree, step: int) -> TrainState:
+    """The state before the first step of a phase, from the parameters of the whole model."""
+    trainable, _ = begin_phase(phase, params, setting.key)
+    averages = setting.config.averaging is not None
+    state = create_state(trainable, statistics, phase_optimizer(setting, phase), step=step, averages=averages)
     return jax.device_put(state, on_all(setting.mesh))
 
 
-def compile_programs(setting: Setting, state: TrainState, steps_left: int) -> Programs:
-    """Compiles training, where a step is left, and prediction, for a state and the run's batches."""
-    start, everywhere = setting.start, on_all(setting.mesh)
+def abstract_state(setting: Setting, phase: Phase) -> TrainState:
+    """Shapes, types and placement of the states of a phase."""
+    everywhere = on_all(setting.mesh)
+    start = setting.start
+
+    def create(params: Tree, statistics: Tree, key: Any) -> TrainState:
+        trainable, _ = begin_phase(phase, params, key)
+        averages = setting.config.averaging is not None
+        return create_state(trainable, statistics, phase_optimizer(setting, phase), averages=averages)
+
+    placed = [abstract(tree, everywhere) for tree in (start.params, start.statistics)]
+    return abstract(jax.eval_shape(create, *placed, setting.key), everywhere)
+
+
+def state_of_next(setting: Setting, phase: Phase, state: TrainState) -> TrainState:
+    """The state before the first step of a phase, from the last state of the phase before it."""
+    params = overlay(setting.start.params, state.trainable)
+    return state_of(setting, phase, params, state.statistics, int(jax.device_get(state.step)))
+
+
+def frozen_of(setting: Setting, phase: Phase) -> Tree:
+    """The leaves that a phase only reads."""
+    return separate(setting.start.params, phase.division.is_trained)[1]
+
+
+def phase_optimizer(setting: Setting, phase: Phase) -> optax.GradientTransformation:
+    """The optimizer of a phase: it counts its own steps from 0, and learns at the rates of the run's."""
+
+    def schedule(count: Any) -> Any:
+        return setting.schedule(count + phase.first_step)
+
+    return create_optimizer(setting.config.optimizer, schedule, phase.rate_of)
+
+
+def compile_programs(setting: Setting, phase: Phase, steps_left: int) -> Programs:
+    """Compiles training, where a step is left, and prediction, for a phase and the run's batches."""
+    start = setting.start
     batch = abstract_batch(setting.config.batch_size, start.preprocessing.image_size, setting.mesh)
-    placed = abstract(state, everywhere)
-    predict_step = make_predict_step(start.model, start.preprocessing)
-    arguments = placed.trainable, placed.statistics, batch.images
     return Programs(
-        train=compile_train_step(setting, placed, batch) if steps_left else None,
-        predict=compile_step(predict_step, *arguments, out_shardings=everywhere),
+        train=compile_train_step(setting, phase, batch) if steps_left else None,
+        predict=compile_predict_step(setting, phase, batch),
     )
 
 
-def compile_train_step(setting: Setting, placed: TrainState, batch: Batch) -> Compiled:
-    """Compiles training for the shapes and the placement of a state and a batch."""
+def compile_train_step(setting: Setting, phase: Phase, batch: Batch) -> Compiled:
+    """Compiles training for the states of a phase and batches of given shapes and placement."""
     config, start, everywhere = setting.config, setting.start, on_all(setting.mesh)
     step = make_train_step(
-        start.model,
+        phase.model,
         start.preprocessing,
         create_augment(config.augmentation, start.model.class_count),
-        create_optimizer(config.optimizer, setting.schedule),
+        phase_optimizer(setting, phase),
         setting.schedule,
         config.label_smoothing,
         config.model.head.dropout_samples,
+        whole=functools.partial(whole, phase.division),
+        accumulation_steps=config.accumulation_steps,
+        average=None
+        if config.averaging is None
+        else create_average(config.averaging, setting.plan.steps_per_epoch),
     )
-    results = jax.tree.map(lambda _: everywhere, placed), everywhere
-    return compile_step(step, placed, batch, setting.key, donate=(0,), out_shardings=results)
+    state = abstract_state(setting, phase)
+    results = jax.tree.map(lambda _: everywhere, state), everywhere
+    frozen = abstract(frozen_of(setting, phase), everywhere)
+    return compile_step(step, state, frozen, batch, setting.key, donate=(0,), out_shardings=results)
 
 
-def make_predict(setting: Setting, programs: Programs) -> Predict:
-    """Builds (state, examples, rows, cache) -> predictions."""
+def compile_predict_step(setting: Setting, phase: Phase, batch: Batch) -> Compiled:
+    """Compiles prediction for the trained and the frozen leaves of a phase."""
+    everywhere = on_all(setting.mesh)
+    predict_step = make_predict_step(phase.model, setting.start.preprocessing)
+
+    def predict_whole(trainable: Tree, frozen: Tree, statistics: Tree, images: Any) -> Any:
+        return predict_step(whole(phase.division, trainable, frozen), statistics, images)
+
+    state, frozen = abstract_state(setting, phase), abstract(frozen_of(setting, phase), everywhere)
+    arguments = state.trainable, frozen, state.statistics, batch.images
+    return compile_step(predict_whole, *arguments, out_shardings=everywhere)
+
+
+def make_predict(setting: Setting, phase: Phase, programs: Programs, averaged: bool) -> Predict:
+    """Builds (state, examples, rows, cache) -> predictions.
+
+    Args:
+        setting: of the run.
+        phase: that the states are of.
+        programs: of the phase.
+        averaged: whether the average predicts, in place of the newest weights.
+    """
+    frozen = frozen_of(setting, phase)
 
     def predict(
         state: TrainState, examples: Examples, rows: np.ndarray, cache: ImageCache | None
@@ -96,8 +170,9 @@ def make_predict(setting: Setting, programs: Programs) -> Predict:
             loading=setting.config.loading,
             cache=cache,
         )
+        trainable, statistics = predicting_values(state, averaged)
         logits = predict_logits(
-            lambda images: programs.predict.call(state.trainable, state.statistics, images),
+            lambda images: programs.predict.call(trainable, frozen, statistics, images),
             batches,
             lambda images: stage(setting.mesh, images),
             len(rows),
@@ -107,15 +182,36 @@ def make_predict(setting: Setting, programs: Programs) -> Predict:
     return predict
 
 
+def predicting_values(state: TrainState, averaged: bool) -> tuple[Tree, Tree]:
+    """Trained leaves and statistics: the average's, or the newest."""
+    if averaged:
+        return state.averaged["trainable"], state.averaged["statistics"]
+    return state.trainable, state.statistics
+
+
 def make_evaluate(
-    predict: Predict, data: Data, cache: ImageCache | None
+    setting: Setting, phase: Phase, programs: Programs, cache: ImageCache | None
 ) -> Callable[[TrainState], Mapping[str, float]]:
-    """Builds state -> metrics on the held-out rows; empty when there are none."""
+    """Builds state -> metrics on the held-out rows; empty when there are none.
+
+    Those of an exponential average are there, too, as `val_ema/…`.
+    """
+    predict = make_predict(setting, phase, programs, False)
+    predict_averaged = make_predict(setting, phase, programs, True)
 
     def evaluate(state: TrainState) -> Mapping[str, float]:
-        if not len(data.validation_rows):
-            return {}
-        predictions = predict(state, data.dataset.train, data.validation_rows, cache)
-        return summarise(predictions.logits, predictions.labels)
+        metrics = measure(setting.data, predict, state, cache)
+        if isinstance(setting.config.averaging, Ema):
+            of_average = measure(setting.data, predict_averaged, state, cache)
+            metrics |= {f"val_ema/{name}": value for name, value in of_average.items()}
+        return metrics
 
     return evaluate
+
+
+def measure(data: Data, predict: Predict, state: TrainState, cache: ImageCache | None) -> dict[str, float]:
+    """Metrics on the held-out rows; empty when there are none."""
+    if not len(data.validation_rows):
+        return {}
+    predictions = predict(state, data.dataset.train, data.validation_rows, cache)
+    return summarise(predictions.logits, predictions.labels)

@@ -1,11 +1,13 @@
 """What the stages of one run share; all that can be wrong is found out while it is made."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import optax
+from jax import numpy as jnp
 from jax.sharding import Mesh
 from rich.console import Console
 
@@ -13,6 +15,8 @@ from sketch_jax.config import Config, run_directory
 from sketch_jax.data.order import steps_per_epoch
 from sketch_jax.optim.schedule import create_schedule
 from sketch_jax.run.data import Data, load_data
+from sketch_jax.run.phases import Phase, create_phases
+from sketch_jax.train.division import keep_frozen_as
 from sketch_jax.train.loop import Plan, best_steps_in_flight
 from sketch_jax.train.mesh import check_batch_size, create_mesh, on_all
 from sketch_jax.train.start import Start, create_start
@@ -29,6 +33,8 @@ class Setting:
     """Root of the run's randomness, on all devices."""
     data: Data
     start: Start
+    """Parameters that no phase trains are in the type in which they are kept."""
+    phases: tuple[Phase, ...]
     plan: Plan
     schedule: optax.Schedule
     console: Console
@@ -42,30 +48,56 @@ def prepare(config: Config, console: Console) -> Setting:
     """
     directory = run_directory(config)
     mesh = create_mesh()
-    check_batch_size(config.batch_size, mesh)
+    check_batch_size(config.batch_size, mesh, config.accumulation_steps)
     data = load_data(config, directory, console)
     plan = make_plan(config, len(data.train_rows))
     rate = config.optimizer.learning_rate
     schedule = create_schedule(config.schedule, rate, plan.steps, plan.steps_per_epoch)
-    start = create_start(
-        config.model,
-        config.preprocessing,
-        config.image_size,
-        data.dataset.train.class_names,
-        jax.random.key(config.seed),
-        lambda array: jax.device_put(array, on_all(mesh)),
+    start = load_start(
+        config, data.dataset.train.class_names, lambda array: jax.device_put(array, on_all(mesh))
     )
+    phases = create_phases(config, start, plan.steps_per_epoch)
     return Setting(
         config=config,
         directory=directory,
         mesh=mesh,
         key=jax.device_put(jax.random.key(config.seed), on_all(mesh)),
         data=data,
-        start=start,
+        start=keep_frozen(config, start, phases),
+        phases=phases,
         plan=plan,
         schedule=schedule,
         console=console,
     )
+
+
+def load_start(config: Config, class_names: Sequence[str], place: Callable[[Any], Any]) -> Start:
+    """The model and the parameters that the run begins with.
+
+    Args:
+        config: of the run.
+        class_names: of the data.
+        place: puts an array where it is used.
+
+    Raises:
+        InputError: unknown architecture, or weights that cannot be read or do not fit.
+    """
+    key = jax.random.key(config.seed)
+    return create_start(config.model, config.preprocessing, config.image_size, class_names, key, place)
+
+
+def keep_frozen(config: Config, start: Start, phases: Sequence[Phase]) -> Start:
+    """The start with parameters that no phase trains in the type in which they are kept."""
+    dtype = jnp.dtype(config.model.frozen_precision)
+    params = keep_frozen_as(start.params, [phase.division for phase in phases], dtype)
+    return dataclasses.replace(start, params=params)
+
+
+def begin_again(setting: Setting) -> Setting:
+    """The same setting with the start's parameters anew: training gives up the buffers of some."""
+    names = setting.data.dataset.train.class_names
+    start = load_start(setting.config, names, lambda array: jax.device_put(array, on_all(setting.mesh)))
+    return dataclasses.replace(setting, start=keep_frozen(setting.config, start, setting.phases))
 
 
 def make_plan(config: Config, row_count: int) -> Plan:

@@ -16,15 +16,19 @@ from sketch_jax.metrics import summarise
 from sketch_jax.predictions import Predictions, save_predictions
 from sketch_jax.run.card import Card, speed_facts
 from sketch_jax.run.data import keep_split
-from sketch_jax.run.setting import Setting, prepare
+from sketch_jax.run.phases import phase_of_state
+from sketch_jax.run.programs import Predict, abstract_state, compile_programs, make_predict
+from sketch_jax.run.setting import Setting, begin_again, prepare
 from sketch_jax.run.texts import closing_lines, counted, opening_lines
-from sketch_jax.run.training import Trained, train
+from sketch_jax.run.training import Trained, selection, template_at, train
 from sketch_jax.serialization import to_json
-from sketch_jax.train.checkpoints import Checkpoints
+from sketch_jax.train.checkpoints import Checkpoints, Restored
 from sketch_jax.train.host_memory import keep_freed_memory
+from sketch_jax.train.loop import held_out_names
+from sketch_jax.train.options import Swa, averages_predict
 from sketch_jax.train.run_directory import open_run
 from sketch_jax.train.signals import StopRequest, catch_stop_signals
-from sketch_jax.train.state import disk_template, from_disk
+from sketch_jax.train.state import TrainState, from_disk
 
 FREE_FIELDS = (
     *("name", "output_dir", "logging", "checkpointing"),
@@ -122,20 +126,18 @@ def _leave(setting: Setting, card: Card, trained: Trained, signal_number: int) -
 
 def _predict(setting: Setting, card: Card, trained: Trained, checkpoints: Checkpoints) -> Result:
     """Predicts with the best checkpoint, writes the results, and says what was made."""
-    best = checkpoints.restore_best(disk_template(trained.outcome.state))
-    assert best is not None, "training saves a checkpoint at the end of each epoch"
-    state = from_disk(best.state, trained.outcome.state)
+    best, state, predict = _best(setting, trained, checkpoints)
     data, folder = setting.data, setting.directory / "predictions"
     folder.mkdir(exist_ok=True)
     files = [(setting.directory / "run.json", "what ran, how fast, how well")]
     metrics: dict[str, float] = {}
     if len(data.validation_rows):
-        held_out = trained.predict(state, data.dataset.train, data.validation_rows, trained.cache)
+        held_out = predict(state, data.dataset.train, data.validation_rows, trained.cache)
         files.append(_save(folder / "validation.npz", held_out, "held-out"))
         metrics |= {f"val/{name}": value for name, value in _summary(held_out).items()}
     test = None
     if data.dataset.test is not None:
-        test = trained.predict(state, data.dataset.test, np.arange(len(data.dataset.test)), None)
+        test = predict(state, data.dataset.test, np.arange(len(data.dataset.test)), None)
         files.append(_save(folder / "test.npz", test, "test"))
         metrics |= {f"test/{name}": value for name, value in _summary(test).items()}
         if data.dataset.submission is not None:
@@ -146,13 +148,29 @@ def _predict(setting: Setting, card: Card, trained: Trained, checkpoints: Checkp
     card.write(
         "finished",
         **(speed_facts(setting, trained) or card.earlier_speed),
-        best={"step": best.step, "val/accuracy": best.metric},
+        best={"step": best.step, **held_out_names({selection(setting): best.metric})},
         final_metrics=metrics,
     )
     seconds = card.facts["wall_seconds"], card.earlier_seconds
     lines = closing_lines(setting, seconds, best.step, metrics, files)
     setting.console.print("\n".join(["", *lines]), markup=False)
     return Result(directory=setting.directory, exit_code=0, metrics=metrics)
+
+
+def _best(
+    setting: Setting, trained: Trained, checkpoints: Checkpoints
+) -> tuple[Restored, TrainState, Predict]:
+    """The checkpoint that predicts: the best, or the last where the mean over the last epochs predicts."""
+    averaging = setting.config.averaging
+    restore = checkpoints.restore_latest if isinstance(averaging, Swa) else checkpoints.restore_best
+    found = restore(lambda step: template_at(setting, step))
+    assert found is not None, "training saves a checkpoint at the end of each epoch"
+    phase, programs = phase_of_state(setting.phases, found.step), trained.programs
+    if phase is not trained.phase:
+        setting = begin_again(setting)
+        programs = compile_programs(setting, phase, 0)
+    state = from_disk(found.state, abstract_state(setting, phase))
+    return found, state, make_predict(setting, phase, programs, averages_predict(averaging))
 
 
 def _summary(predictions: Predictions) -> dict[str, float]:

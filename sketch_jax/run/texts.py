@@ -4,14 +4,18 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from sketch_jax.config import Config
 from sketch_jax.data.doodles import Doodles
+from sketch_jax.models.tuning_options import TuningStage
 from sketch_jax.run.data import class_counts
+from sketch_jax.run.phases import Phase, tuning_stages
+from sketch_jax.run.programs import abstract_state, frozen_of, phase_optimizer
 from sketch_jax.run.setting import Setting
 from sketch_jax.train.progress import clock
-from sketch_jax.trees import count_elements
+from sketch_jax.trees import Tree, count_bytes, count_elements
 
 LABEL_WIDTH = 10
 
@@ -19,16 +23,15 @@ LABEL_WIDTH = 10
 def opening_lines(setting: Setting) -> Sequence[str]:
     """All that a user should check before the first step."""
     config, start, plan = setting.config, setting.start, setting.plan
-    parameters = count_elements(start.params)
     devices = setting.mesh.devices
     paragraphs = {
         "run": [f"{config.name}, in {setting.directory}"],
         "data": [data_text(setting)],
         "split": [split_text(setting)],
         "model": [
-            f"{start.model.name} at {start.model.image_size} px: {parameters:,} parameters, "
-            f"{parameters:,} of them trainable"
+            f"{start.model.name} at {start.model.image_size} px: {count_elements(start.params):,} parameters"
         ],
+        "trained": trained_texts(setting),
         "weights": start.weights,
         "devices": [
             f"{devices.size} × {devices.flat[0].device_kind}, computing in {start.compute_dtype.name}"
@@ -58,7 +61,44 @@ def training_texts(setting: Setting) -> Mapping[str, Sequence[str]]:
     }
 
 
-def counted(number: float, noun: str) -> str:
+def trained_texts(setting: Setting) -> Sequence[str]:
+    """What each phase trains, and the memory that its frozen parameters do without."""
+    stages = tuning_stages(setting.config)
+    return [
+        f"{_since(phase.first_step, stage.first_epoch)}{phase_text(setting, phase, stage)}"
+        for phase, stage in zip(setting.phases, stages, strict=True)
+    ]
+
+
+def _since(first_step: int, first_epoch: int) -> str:
+    return f"from epoch {first_epoch + 1} on: " if first_step else ""
+
+
+def phase_text(setting: Setting, phase: Phase, stage: TuningStage) -> str:
+    """What is trained, and the memory that is saved.
+
+    A frozen parameter has no gradient, no entry in the optimizer's state and none in averages.
+    """
+    state, total = abstract_state(setting, phase), count_elements(setting.start.params)
+    trainable = count_elements(state.trainable)
+    text = f"{trainable:,} of {total:,} parameters ({type(stage.tuning).__name__})"
+    if not (frozen := frozen_of(setting, phase)):
+        return text
+    everything = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, np.float32), setting.start.params)
+    saved = update_bytes(setting, phase, everything) - update_bytes(setting, phase, state.trainable)
+    types = sorted({leaf.dtype.name for leaf in jax.tree.leaves(frozen)})
+    kept = f"{count_elements(frozen):,} frozen, kept in {' and '.join(types)}"
+    return f"{text}; {kept}, which saves {saved / 1e6:,.1f} MB of gradients and optimizer state"
+
+
+def update_bytes(setting: Setting, phase: Phase, trainable: Tree) -> int:
+    """Memory that trained parameters take beside themselves: gradients, optimizer state, averages."""
+    opt_state = jax.eval_shape(phase_optimizer(setting, phase).init, trainable)
+    copies = 1 if setting.config.averaging is None else 2
+    return count_bytes(opt_state) + copies * count_bytes(trainable)
+
+
+def counted(number: int | float, noun: str) -> str:
     """A number with its noun.
 
     >>> counted(1, "step"), counted(1200, "step"), counted(0.5, "epoch")

@@ -1,8 +1,9 @@
 """The training stage: programs compiled, images decoded, the loop run, checkpoints kept."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,20 +13,26 @@ from sketch_jax.data.cache import ImageCache
 from sketch_jax.data.pipeline import training_batches
 from sketch_jax.data.prefetch import Prefetcher
 from sketch_jax.run.data import decode_to_memory
+from sketch_jax.run.phases import Phase, end_step, next_phase, phase_of_state
 from sketch_jax.run.programs import (
-    Predict,
     Programs,
+    abstract_state,
     compile_programs,
+    frozen_of,
     initial_state,
     make_evaluate,
     make_predict,
+    measure,
+    state_of_next,
 )
 from sketch_jax.run.setting import Setting
+from sketch_jax.run.statistics import measure_statistics
 from sketch_jax.train.checkpoints import Checkpoints
-from sketch_jax.train.loop import SELECTION_METRIC, Calls, Outcome, fit
+from sketch_jax.train.loop import SELECTION_METRIC, Calls, Outcome, Save, fit, held_out_names
 from sketch_jax.train.mesh import stage
+from sketch_jax.train.options import Ema, Swa, averages_predict
 from sketch_jax.train.progress import TrainingProgress
-from sketch_jax.train.state import TrainState, disk_template, for_disk, from_disk
+from sketch_jax.train.state import TrainState, for_disk, from_disk
 from sketch_jax.train.tracking import Tracker
 
 
@@ -34,12 +41,24 @@ class Trained:
     """What training leaves to the stages after it."""
 
     outcome: Outcome
+    phase: Phase
+    """That the last step was of."""
     programs: Programs
-    predict: Predict
+    """Of that phase."""
     cache: ImageCache | None
     """Decoded training and held-out images."""
     waited_seconds: float
     """Time that the loop waited for batches."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Begun:
+    """Where a start of a run stands before it trains in a phase."""
+
+    phase: Phase
+    programs: Programs
+    state: TrainState
+    cache: ImageCache | None
 
 
 def train(
@@ -60,53 +79,139 @@ def train(
         InputError: a loss, held-out too, or a gradient norm is not finite, images cannot be read, or the disk
             is full.
     """
-    state = initial_state(setting)
-    restored = checkpoints.restore_latest(disk_template(state))
-    if restored is not None:
-        state = from_disk(restored.state, state)
-        setting.console.print(f"going on from the checkpoint of step {restored.step:,}")
+    phase, state = restore(setting, checkpoints)
+    phase, state = go_on(setting, phase, state)
     first_step = int(jax.device_get(state.step))
-    programs, cache = compile_and_decode(setting, state, setting.plan.steps - first_step)
-    predict = make_predict(setting, programs)
-    evaluate = make_evaluate(predict, setting.data, cache)
-
-    def save(step: int, state: TrainState, metric: float | None) -> None:
-        with jax.transfer_guard("allow"):
-            stored = for_disk(state)
-        checkpoints.save(step, stored, extra={"position": {"step": step}}, metric=metric)
-        saved()
-
+    programs, cache = compile_and_decode(setting, phase, setting.plan.steps - first_step)
+    begun = Begun(phase=phase, programs=programs, state=state, cache=cache)
     with Tracker(
         setting.directory, step=first_step, tensorboard=setting.config.logging.tensorboard
     ) as tracker:
+        save = create_save(setting, checkpoints, tracker, saved)
         if first_step == 0:
-            measured = evaluate(state)
+            measured = make_evaluate(setting, phase, programs, cache)(state)
             report_before_training(measured, tracker, setting.console)
             if setting.plan.steps == 0:
-                save(0, state, measured.get(SELECTION_METRIC))
+                save(begun)(0, state, measured.get(selection(setting)))
         with TrainingProgress(setting.plan, first_step, setting.console) as progress:
-            calls = Calls(
-                evaluate=evaluate,
-                save=save,
-                write=tracker.write,
-                advance=progress.advance,
-                stop_requested=stop_requested,
-            )
-            outcome, waited = run_loop(setting, state, programs, cache, calls)
+            trained = run_phases(setting, begun, save, tracker, progress, stop_requested)
     checkpoints.wait()
-    return Trained(outcome=outcome, programs=programs, predict=predict, cache=cache, waited_seconds=waited)
+    return trained
+
+
+def restore(setting: Setting, checkpoints: Checkpoints) -> tuple[Phase, TrainState]:
+    """The newest whole checkpoint and the phase that it is of, or the start."""
+    restored = checkpoints.restore_latest(lambda step: template_at(setting, step))
+    if restored is None:
+        return setting.phases[0], initial_state(setting)
+    setting.console.print(f"going on from the checkpoint of step {restored.step:,}")
+    phase = phase_of_state(setting.phases, restored.step)
+    return phase, from_disk(restored.state, abstract_state(setting, phase))
+
+
+def template_at(setting: Setting, step: int) -> TrainState:
+    """What a checkpoint of a step holds: shapes, types and placement."""
+    return for_disk(abstract_state(setting, phase_of_state(setting.phases, step)))
+
+
+def go_on(setting: Setting, phase: Phase, state: TrainState) -> tuple[Phase, TrainState]:
+    """The same, or the beginning of the next phase where this one is over."""
+    following = next_phase(setting.phases, phase, int(jax.device_get(state.step)))
+    return (phase, state) if following is phase else (following, state_of_next(setting, following, state))
+
+
+def run_phases(
+    setting: Setting,
+    begun: Begun,
+    save: Callable[[Begun], Save],
+    tracker: Tracker,
+    progress: TrainingProgress,
+    stop_requested: Callable[[], bool],
+) -> Trained:
+    """Runs the loop for each phase that is left."""
+    outcomes: list[Outcome] = []
+    waited = 0.0
+    while True:
+        calls = Calls(
+            evaluate=make_evaluate(setting, begun.phase, begun.programs, begun.cache),
+            save=save(begun),
+            write=tracker.write,
+            advance=progress.advance,
+            stop_requested=stop_requested,
+            selection=selection(setting),
+        )
+        outcome, seconds = run_loop(setting, begun, calls)
+        outcomes.append(outcome)
+        waited += seconds
+        phase, state = go_on(setting, begun.phase, outcome.state)
+        if outcome.interrupted or phase is begun.phase:
+            break
+        setting.console.print(f"compiling what is trained from step {phase.first_step:,} on", markup=False)
+        programs = compile_programs(setting, phase, setting.plan.steps - phase.first_step)
+        begun = dataclasses.replace(begun, phase=phase, programs=programs, state=state)
+    return Trained(
+        outcome=together(outcomes),
+        phase=begun.phase,
+        programs=begun.programs,
+        cache=begun.cache,
+        waited_seconds=waited,
+    )
+
+
+def together(outcomes: Sequence[Outcome]) -> Outcome:
+    """The outcome of several loops, one after the other."""
+    return dataclasses.replace(
+        outcomes[-1],
+        metrics={name: value for outcome in outcomes for name, value in outcome.metrics.items()},
+        seconds=sum(outcome.seconds for outcome in outcomes),
+        training_seconds=sum(outcome.training_seconds for outcome in outcomes),
+        steps_taken=sum(outcome.steps_taken for outcome in outcomes),
+    )
+
+
+def selection(setting: Setting) -> str:
+    """The metric that chooses the best checkpoint."""
+    averaging = setting.config.averaging
+    of_average = isinstance(averaging, Ema) and averages_predict(averaging)
+    return f"val_ema/{SELECTION_METRIC}" if of_average else SELECTION_METRIC
+
+
+def create_save(
+    setting: Setting, checkpoints: Checkpoints, tracker: Tracker, saved: Callable[[], None]
+) -> Callable[[Begun], Save]:
+    """Builds, for a phase, the function that keeps a state on disk; of the last the mean is finished."""
+
+    def of_phase(begun: Begun) -> Save:
+        def save(step: int, state: TrainState, metric: float | None) -> None:
+            with jax.transfer_guard("allow"):
+                if isinstance(setting.config.averaging, Swa) and step == setting.plan.steps > 0:
+                    state = finish_mean(setting, begun, state, tracker)
+                stored = for_disk(state)
+            checkpoints.save(step, stored, extra={"position": {"step": step}}, metric=metric)
+            saved()
+
+        return save
+
+    return of_phase
+
+
+def finish_mean(setting: Setting, begun: Begun, state: TrainState, tracker: Tracker) -> TrainState:
+    """The last state with the statistics of its mean of weights measured; its metrics are written down."""
+    state = measure_statistics(setting, begun.phase, state, begun.cache)
+    predict = make_predict(setting, begun.phase, begun.programs, True)
+    measured = measure(setting.data, predict, state, begun.cache)
+    tracker.write(setting.plan.steps, {f"val_swa/{name}": value for name, value in measured.items()})
+    return state
 
 
 def report_before_training(measured: Mapping[str, float], tracker: Tracker, console: Console) -> None:
     """Writes down how good the state is before the first step: what unloaded weights would show at once."""
     if measured:
-        tracker.write(0, {f"val/{name}": value for name, value in measured.items()})
+        tracker.write(0, held_out_names(measured))
         console.print(f"before training: held-out accuracy {measured['accuracy']:.4f}")
 
 
-def compile_and_decode(
-    setting: Setting, state: TrainState, steps_left: int
-) -> tuple[Programs, ImageCache | None]:
+def compile_and_decode(setting: Setting, phase: Phase, steps_left: int) -> tuple[Programs, ImageCache | None]:
     """Compiles the programs while the images are decoded; those to train on only where a step is left.
 
     What is wrong with images is said at once, though the process ends with the compiler.
@@ -117,7 +222,7 @@ def compile_and_decode(
         setting.console.print("compiling the programs and decoding the images", markup=False)
     background = ThreadPoolExecutor(1)
     try:
-        compiling = background.submit(compile_programs, setting, state, steps_left)
+        compiling = background.submit(compile_programs, setting, phase, steps_left)
         cache = decode_to_memory(
             data.dataset.train, rows, setting.start.preprocessing, setting.config.loading, setting.console
         )
@@ -127,21 +232,17 @@ def compile_and_decode(
         background.shutdown(wait=False)
 
 
-def run_loop(
-    setting: Setting,
-    state: TrainState,
-    programs: Programs,
-    cache: ImageCache | None,
-    calls: Calls,
-) -> tuple[Outcome, float]:
-    """The loop over staged batches; returns its outcome and the seconds it waited for them."""
-    if programs.train is None:
+def run_loop(setting: Setting, begun: Begun, calls: Calls) -> tuple[Outcome, float]:
+    """The loop over staged batches of a phase; returns its outcome and the seconds it waited for them."""
+    state, program = begun.state, begun.programs.train
+    if program is None:
         nothing = Outcome(
             state=state, metrics={}, seconds=0.0, training_seconds=0.0, steps_taken=0, interrupted=False
         )
         return nothing, 0.0
-    config, data, plan = setting.config, setting.data, setting.plan
-    first_step = int(jax.device_get(state.step))
+    config, data = setting.config, setting.data
+    plan = dataclasses.replace(setting.plan, steps=end_step(setting.phases, begun.phase, setting.plan.steps))
+    frozen = frozen_of(setting, begun.phase)
     batches = training_batches(
         data.dataset.train,
         data.train_rows,
@@ -149,15 +250,19 @@ def run_loop(
         batch_size=config.batch_size,
         seed=config.seed,
         steps=plan.steps,
-        start_step=first_step,
+        start_step=int(jax.device_get(state.step)),
         loading=config.loading,
-        cache=cache,
+        cache=begun.cache,
     )
+
+    def train_step(state: TrainState, batch: Any, key: Any) -> tuple[TrainState, Any]:
+        return program.call(state, frozen, batch, key)
+
     with (
         Prefetcher(
             batches, lambda batch: stage(setting.mesh, batch), depth=config.loading.prefetch_batches
         ) as staged,
         jax.transfer_guard("disallow"),
     ):
-        outcome = fit(state, programs.train.call, staged, setting.key, plan, calls)
+        outcome = fit(state, train_step, staged, setting.key, plan, calls)
         return outcome, staged.waited_seconds

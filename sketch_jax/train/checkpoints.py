@@ -177,7 +177,7 @@ class Checkpoints:
 
         Args:
             template: pytree of arrays or `jax.ShapeDtypeStruct`; their shardings say where leaves are put,
-                on whatever devices they were saved.
+                on whatever devices they were saved. Or a function from a step to that of its checkpoint.
 
         Returns:
             None where nothing was saved.
@@ -271,8 +271,9 @@ class Checkpoints:
         self._checkpointer = self._background.submit(create_checkpointer)
 
     def _restore_first(self, steps: Iterable[int], template: Any) -> Restored | None:
-        leaves = leaves_by_path(template)
         for step in list(steps):
+            expected = template(step) if callable(template) else template
+            leaves = leaves_by_path(expected)
             try:
                 seal = read_seal(self._path(step))
                 check_files(self._path(step), seal)
@@ -280,7 +281,7 @@ class Checkpoints:
                 self._pass_over(step, damage)
                 continue
             found = self._read(seal, leaves)
-            state = jax.tree.unflatten(jax.tree.structure(template), [found[path] for path in leaves])
+            state = jax.tree.unflatten(jax.tree.structure(expected), [found[path] for path in leaves])
             return Restored(state, seal.extra, seal.step, seal.metric)
         if self._damaged:
             raise InputError(

@@ -70,7 +70,8 @@ class Calls:
     """What the loop calls."""
 
     evaluate: Callable[[TrainState], Mapping[str, float]]
-    """Metrics of a state on the held-out examples; empty when there are none."""
+    """Metrics of a state on the held-out examples; empty when there are none. Names with a slash are
+    written as they are, others as `val/…`."""
     save: Save
     """Called after each epoch, when the plan says, and before an early leave."""
     write: Callable[[int, Mapping[str, float]], None]
@@ -79,6 +80,8 @@ class Calls:
     """Step just finished, with the newest metrics known."""
     stop_requested: Callable[[], bool]
     """Whether to save and leave."""
+    selection: str = SELECTION_METRIC
+    """The metric of `evaluate` that is saved with a state."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,9 +162,9 @@ def fit(
             pending = []
             calls.write(step, {name: value for name, value in latest.items() if name.startswith("train/")})
             measured = _evaluate_at_epoch_end(step, state, plan, calls)
-            latest |= {f"val/{name}": value for name, value in measured.items()}
+            latest |= held_out_names(measured)
             if plan.ends_epoch(step) or plan.saves(step) or stopping:
-                calls.save(step, state, measured.get(SELECTION_METRIC))
+                calls.save(step, state, measured.get(calls.selection))
             mark = time.perf_counter()
         calls.advance(step, latest)
         if stopping:
@@ -185,5 +188,14 @@ def _evaluate_at_epoch_end(step: int, state: TrainState, plan: Plan, calls: Call
             raise InputError(
                 f"step {step}: the held-out loss is {measured['loss']:g}, but it must be finite; {REMEDY}"
             )
-        calls.write(step, {f"val/{name}": value for name, value in measured.items()})
+        calls.write(step, held_out_names(measured))
     return measured
+
+
+def held_out_names(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics of a state by the names that they are written with.
+
+    >>> held_out_names({"loss": 0.5, "val_ema/loss": 0.25})
+    {'val/loss': 0.5, 'val_ema/loss': 0.25}
+    """
+    return {name if "/" in name else f"val/{name}": value for name, value in measured.items()}

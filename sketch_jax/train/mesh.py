@@ -15,13 +15,23 @@ def create_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     return Mesh(np.array(jax.devices() if devices is None else devices), ("data",))
 
 
-def check_batch_size(batch_size: int, mesh: Mesh) -> None:
+def check_batch_size(batch_size: int, mesh: Mesh, parts: int = 1) -> None:
     """Refuses a batch that cannot be split evenly.
 
+    Args:
+        batch_size: images a step, over all devices.
+        mesh: of the devices.
+        parts: in which a batch is computed, one after the other, each over all devices.
+
     Raises:
-        InputError: the batch size is not a multiple of the number of devices.
+        InputError: the batch size is not a multiple of the number of devices, times the parts.
     """
     devices = mesh.size
+    if parts > 1 and batch_size % (devices * parts):
+        raise InputError(
+            f"--accumulation-steps {parts}: {batch_size} images cannot be split evenly over {parts} parts of "
+            f"{devices} devices each; choose a --batch-size that is a multiple of {devices * parts}"
+        )
     if batch_size % devices:
         below = batch_size // devices * devices
         near = [str(size) for size in (below, below + devices) if size > 0]

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from sketch_jax.errors import refuse_faults
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpointing:
@@ -21,3 +23,58 @@ class Logging:
     """Steps between lines of training metrics; at the ends of epochs there is one always."""
     tensorboard: bool = True
     """Also write TensorBoard event files."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ema:
+    """An exponential moving average of weights and running statistics, moved after each step.
+
+    It is evaluated beside the weights themselves, as `val_ema/…`.
+    """
+
+    decay: float = 0.9998
+    """Largest weight of the old average in a step, at least 0 and below 1."""
+    warmup_power: float = 2 / 3
+    """After step n the old average weighs 1 - n ** -power, at most `decay`: the average forgets the start in
+    time, and a run of 3,000 steps ends with one of its last 200. 1: the mean of all steps; 0: `decay` from
+    the first step on, for runs of many times 1 / (1 - decay) steps. 0 to 1."""
+    predicts: bool = True
+    """Whether the best checkpoint is chosen by the average's metric and predicts with the average."""
+
+    def __post_init__(self):
+        """Refuses numbers out of their ranges."""
+        faults = []
+        if not 0.0 <= self.decay < 1.0:
+            faults.append(f"--averaging.decay {self.decay:g}: must be at least 0 and below 1")
+        if not 0.0 <= self.warmup_power <= 1.0:
+            faults.append(f"--averaging.warmup-power {self.warmup_power:g}: must be in 0 to 1")
+        refuse_faults("numbers of the average out of their ranges", faults, "set them in these ranges")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Swa:
+    """The mean of the weights at the ends of the last epochs (stochastic weight averaging); it predicts.
+
+    After the last epoch the statistics of batch norms are measured anew, in one pass over the training images
+    as they are, without augmentation; then the mean is evaluated, as `val_swa/…`.
+    """
+
+    first_epoch: int
+    """Epochs that are over when averaging begins; the ends of all later ones count."""
+
+    def __post_init__(self):
+        """Refuses what is no epoch."""
+        faults = (
+            [f"--averaging.first-epoch {self.first_epoch}: must be at least 0"]
+            if self.first_epoch < 0
+            else []
+        )
+        refuse_faults("averaging cannot begin", faults, "set it to 0 or more")
+
+
+Averaging = Ema | Swa
+
+
+def averages_predict(averaging: Averaging | None) -> bool:
+    """Whether the average predicts, in place of the newest weights."""
+    return isinstance(averaging, Swa) or (isinstance(averaging, Ema) and averaging.predicts)

@@ -1,5 +1,6 @@
 """The pure steps of training and evaluation; the caller jits them on its mesh."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +15,15 @@ from sketch_jax.losses import cross_entropy, smooth_targets
 from sketch_jax.models.model import Model
 from sketch_jax.optim.optimizer import global_norm
 from sketch_jax.preprocessing import Preprocessing
+from sketch_jax.train.accumulation import Examples, accumulated
+from sketch_jax.train.averages import Average
 from sketch_jax.train.state import TrainState
-from sketch_jax.trees import Tree
+from sketch_jax.trees import Tree, join
 
 Metrics = dict[str, Float[Array, ""]]
-TrainStep = Callable[[TrainState, Any, Any], tuple[TrainState, Metrics]]
+TrainStep = Callable[[TrainState, Tree, Any, Any], tuple[TrainState, Metrics]]
+Whole = Callable[[Tree, Tree], Tree]
+"""From trainable and frozen leaves to the parameters of the model."""
 
 
 def normalize(pixels: Float[Array, "batch height width 3"], preprocessing: Preprocessing) -> Inputs:
@@ -36,8 +41,12 @@ def make_train_step(
     schedule: optax.Schedule,
     label_smoothing: float,
     dropout_samples: int = 1,
+    *,
+    whole: Whole = join,
+    accumulation_steps: int = 1,
+    average: Average | None = None,
 ) -> TrainStep:
-    """Builds the step (state, batch, key) -> (state, metrics).
+    """Builds the step (state, frozen, batch, key) -> (state, metrics).
 
     Args:
         model: the functions of the architecture.
@@ -47,39 +56,64 @@ def make_train_step(
         schedule: learning rate by step, for the metrics.
         label_smoothing: weight of the uniform distribution in the targets, in 0 to 1.
         dropout_samples: masks of the head's dropout, over which the loss is the mean (arXiv:1905.09788).
+        whole: (trainable, frozen) -> parameters of the model; no gradient is taken of `frozen`.
+        accumulation_steps: micro-batches that a batch, augmented as a whole, is computed in one after the
+            other; batch norms see each by itself.
+        average: moves the state's averages after the update; None: there are none.
     """
+    objective = make_objective(model, whole, label_smoothing, dropout_samples)
+    differentiate = accumulated(jax.value_and_grad(objective, has_aux=True), accumulation_steps)
 
-    def objective(trainable: Tree, statistics: Tree, inputs: Any, targets: Any, mask: Any, key: Any):
-        features_key, head_key = jax.random.split(key)
-        features, statistics = model.features(trainable, statistics, inputs, features_key, True)
-        smooth = smooth_targets(targets, label_smoothing)
-        losses = [
-            cross_entropy(model.head(trainable, features, key, True), smooth, mask)
-            for key in jax.random.split(head_key, dropout_samples)
-        ]
-        return sum(losses) / dropout_samples, statistics
-
-    def train_step(state: TrainState, batch: Any, key: Any) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, frozen: Tree, batch: Any, key: Any) -> tuple[TrainState, Metrics]:
         images, targets = augment(stream(key, "augment", state.step), batch.images, batch.labels, batch.mask)
-        inputs = normalize(images, preprocessing)
-        (loss, statistics), gradients = jax.value_and_grad(objective, has_aux=True)(
-            state.trainable, state.statistics, inputs, targets, batch.mask, stream(key, "model", state.step)
-        )
+        examples = Examples(normalize(images, preprocessing), targets, batch.mask)
+        model_key = stream(key, "model", state.step)
+
+        def value_and_gradient(trainable: Tree) -> tuple[Any, Tree]:
+            return differentiate(trainable, frozen, state.statistics, examples, model_key)
+
+        (loss, statistics), gradients = value_and_gradient(state.trainable)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.trainable)
         metrics = {
             "loss": loss,
             "gradient_norm": global_norm(gradients),
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
         }
-        updated = TrainState(
+        updated = dataclasses.replace(
+            state,
             step=state.step + 1,
-            trainable=optax.apply_updates(state.trainable, updates),  # pyright: ignore[reportArgumentType]
+            trainable=optax.apply_updates(state.trainable, updates),
             statistics=statistics,
             opt_state=opt_state,
         )
-        return updated, metrics
+        return updated if average is None else average_state(updated, average), metrics
 
     return train_step
+
+
+def make_objective(
+    model: Model, whole: Whole, label_smoothing: float, dropout_samples: int
+) -> Callable[..., tuple[Any, Tree]]:
+    """Builds (trainable, frozen, statistics, examples, key) -> (loss, statistics); see `make_train_step`."""
+
+    def objective(trainable: Tree, frozen: Tree, statistics: Tree, examples: Examples, key: Any):
+        features_key, head_key = jax.random.split(key)
+        params = whole(trainable, frozen)
+        features, statistics = model.features(params, statistics, examples.inputs, features_key, True)
+        smooth = smooth_targets(examples.targets, label_smoothing)
+        losses = [
+            cross_entropy(model.head(params, features, key, True), smooth, examples.mask)
+            for key in jax.random.split(head_key, dropout_samples)
+        ]
+        return sum(losses) / dropout_samples, statistics
+
+    return objective
+
+
+def average_state(state: TrainState, average: Average) -> TrainState:
+    """The state after an update, its averages moved."""
+    values = {"trainable": state.trainable, "statistics": state.statistics}
+    return dataclasses.replace(state, averaged=average(state.averaged, values, state.step))
 
 
 def make_predict_step(model: Model, preprocessing: Preprocessing) -> Callable[[Tree, Tree, Images], Any]:

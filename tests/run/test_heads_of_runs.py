@@ -142,7 +142,7 @@ def test_the_loss_of_several_dropout_masks_is_the_mean_over_them():
         state = create_state(params, statistics, optimizer)
         state = state.__class__(**{**vars(state), "step": jnp.asarray(step)})
         batch = type("Batch", (), {"images": images, "labels": None, "mask": jnp.ones(4, bool)})
-        return float(train_step(state, batch, jax.random.key(0))[1]["loss"])
+        return float(train_step(state, {}, batch, jax.random.key(0))[1]["loss"])
 
     single = [loss(1, step) for step in range(24)]
     many = [loss(8, step) for step in range(24)]

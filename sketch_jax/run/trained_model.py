@@ -1,0 +1,123 @@
+"""The whole model of a run that ended or was stopped: what was trained over what it began with."""
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+
+from sketch_jax.config import Config, config_from_json
+from sketch_jax.errors import InputError
+from sketch_jax.models.low_rank import factor_paths
+from sketch_jax.models.tuning_options import Everything
+from sketch_jax.run.phases import tuning_stages
+from sketch_jax.run.setting import load_start
+from sketch_jax.train.checkpoint_arrays import read_leaves
+from sketch_jax.train.checkpoints import Checkpoints
+from sketch_jax.train.division import Division, divide, keep_frozen_as, whole
+from sketch_jax.train.options import Swa, averages_predict
+from sketch_jax.train.run_directory import CONFIG_NAME, read_config_json
+from sketch_jax.train.start import Start
+from sketch_jax.trees import Tree, flatten, separate, unflatten
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class TrainedModel:
+    """The values of a run's model, all of them."""
+
+    params: Tree
+    """Blocks not stacked, low-rank changes added to their kernels."""
+    statistics: Tree
+    record: Mapping[str, Any]
+    """What the checkpoint says of its model: name, arguments, class names, preprocessing."""
+    origin: str
+    """For people: the checkpoint."""
+
+
+def load_trained(directory: Path) -> TrainedModel:
+    """The model that a run predicts with: of its best checkpoint, or of its last where a mean predicts.
+
+    Parameters that were frozen are read from the start weights again, or made from the seed again.
+
+    Args:
+        directory: of the run.
+
+    Raises:
+        InputError: there is no finished checkpoint, or the start weights are gone or have changed.
+    """
+    checkpoints = directory / CHECKPOINTS
+    with Checkpoints(checkpoints, report=lambda text: print(text, file=sys.stderr)) as found:
+        best, steps, record = found.best(), found.steps(), found.record()
+    if record is None:
+        raise InputError(f"{checkpoints}: has no finished checkpoint; let the run reach its first one")
+    config = _config(directory)
+    last = best is None or (config is not None and isinstance(config.averaging, Swa))
+    step = steps[-1] if best is None or last else best[0]
+    values = _read(checkpoints / str(step), config is not None and averages_predict(config.averaging))
+    params = values["trainable"]
+    if config is not None:
+        params = _complete(config, params, record, checkpoints / str(step))
+    return TrainedModel(
+        params=params,
+        statistics=values.get("statistics", {}),
+        record=record,
+        origin=str(checkpoints / str(step)),
+    )
+
+
+def _config(directory: Path) -> Config | None:
+    """The configuration of a run; None: checkpoints are all there is, so everything was trained."""
+    return config_from_json(read_config_json(directory)) if (directory / CONFIG_NAME).is_file() else None
+
+
+def _read(checkpoint: Path, averaged: bool) -> Tree:
+    place = "averaged/" if averaged else ""
+    tree = unflatten(read_leaves(checkpoint, [f"{place}trainable/", f"{place}statistics/"]))
+    return tree["averaged"] if averaged else tree
+
+
+def _complete(config: Config, trainable: Tree, record: Mapping[str, Any], origin: Path) -> Tree:
+    """All parameters of a model of which the checkpoint has what was trained."""
+    tunings = [stage.tuning for stage in tuning_stages(config)]
+    if all(isinstance(tuning, Everything) for tuning in tunings):
+        return trainable
+    single = dataclasses.replace(config, model=dataclasses.replace(config.model, scan_blocks=False))
+    start = _start(single, record, origin)
+    divisions = [divide(tuning, start.model, start.params) for tuning in tunings]
+    division = _division_of(divisions, trainable, origin)
+    params = keep_frozen_as(start.params, divisions, jnp.dtype(config.model.frozen_precision))
+    _, frozen = separate(params, division.is_trained)
+    return jax.tree.map(np.asarray, whole(division, trainable, frozen))
+
+
+def _start(config: Config, record: Mapping[str, Any], origin: Path) -> Start:
+    try:
+        start = load_start(config, tuple(record["class_names"]), np.asarray)
+    except InputError as error:
+        raise InputError(
+            f"{origin}: holds what was trained alone; the rest comes from the start weights, but: {error}"
+        ) from error
+    if start.fingerprint != record["start"]:
+        raise InputError(
+            f"{origin}: holds what was trained alone; the rest comes from the start weights "
+            f"{config.model.pretrained}, which have changed since (fingerprint {record['start']} then, "
+            f"{start.fingerprint} now); put the former ones back"
+        )
+    return start
+
+
+def _division_of(divisions: Sequence[Division], trainable: Tree, origin: Path) -> Division:
+    """The division that a checkpoint is of, by the leaves that it has."""
+    found = flatten(trainable).keys()
+    for division in divisions:
+        if found == division.trained | factor_paths(division.changed):
+            return division
+    raise InputError(
+        f"{origin}: its parameters are not those that config.json has trained; put the run's own back"
+    )
