@@ -9,9 +9,11 @@ from typing import Any
 from sketch_jax import serialization
 from sketch_jax.augment.options import Augmentation
 from sketch_jax.data.options import Loading
+from sketch_jax.data.sampling import Sampling, Uniform
 from sketch_jax.data.sources import Doodles, Source
 from sketch_jax.data.splits import HoldOut, Split
 from sketch_jax.errors import InputError, suggestion
+from sketch_jax.losses.options import CrossEntropy, Loss
 from sketch_jax.models.model_options import ModelOptions
 from sketch_jax.optim.options import AdamW, WarmupCosine
 from sketch_jax.preprocessing import PreprocessingChanges
@@ -34,8 +36,6 @@ class Config:
     """Images a step, over all devices together."""
     image_size: int | None = None
     """Height and width of the model's input in pixels; None: what the weights or the architecture ask for."""
-    label_smoothing: float = 0.1
-    """Weight of the uniform distribution in the targets, 0 to below 1."""
     source: Source = Doodles()
     """Where the labelled images come from."""
     split: Split = HoldOut()
@@ -44,8 +44,12 @@ class Config:
     """Architecture and start weights."""
     preprocessing: PreprocessingChanges = PreprocessingChanges()
     """Changes to the preprocessing that the weights ask for."""
+    sampling: Sampling = Uniform()
+    """How often each training image is drawn."""
     augmentation: Augmentation = Augmentation()
     """What training images go through, on the device."""
+    loss: Loss = CrossEntropy()
+    """What training minimises."""
     optimizer: AdamW = AdamW()
     """How gradients become updates."""
     schedule: WarmupCosine = WarmupCosine()
@@ -63,8 +67,6 @@ class Config:
             value = getattr(self, field)
             if value is not None and value < least:
                 raise InputError(f"--{field.replace('_', '-')} {value}: must be at least {least}")
-        if not 0.0 <= self.label_smoothing < 1.0:
-            raise InputError(f"--label-smoothing {self.label_smoothing}: must be at least 0 and below 1")
 
 
 def run_directory(config: Config) -> Path:

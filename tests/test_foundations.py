@@ -16,7 +16,10 @@ from sketch_jax.predictions import Predictions, load_predictions, save_predictio
 from sketch_jax.preprocessing import Preprocessing, PreprocessingChanges, change_preprocessing
 from sketch_jax.trees import count_bytes, count_elements, flatten, map_with_path, unflatten
 
-DOCUMENTED = ["errors", "metrics", "serialization", "trees", "train.progress"]
+DOCUMENTED = [
+    *("errors", "metrics", "serialization", "tasks", "trees", "train.progress", "data.sampling"),
+    *("data.mask_folders", "losses.class_weights", "losses.factors", "losses.ordinal"),
+]
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,6 +22,7 @@ from sketch_jax.train.compile import Compiled, abstract, compile_step
 from sketch_jax.train.mesh import on_all, over_data, stage
 from sketch_jax.train.state import TrainState, create_state
 from sketch_jax.train.step import make_predict_step, make_train_step
+from sketch_jax.trees import Tree
 
 Predict = Callable[[TrainState, Examples, np.ndarray, ImageCache | None], Predictions]
 
@@ -32,7 +34,7 @@ class Programs:
     train: Compiled | None
     """(state, batch, key) -> (state, metrics); the state's buffers are given up. None: no step is left."""
     predict: Compiled
-    """(params, statistics, images) -> logits."""
+    """(params, statistics, images) -> logits of the classes."""
 
 
 def abstract_batch(batch_size: int, image_size: int, mesh: Mesh) -> Batch:
@@ -58,7 +60,11 @@ def compile_programs(setting: Setting, state: TrainState, steps_left: int) -> Pr
     start, everywhere = setting.start, on_all(setting.mesh)
     batch = abstract_batch(setting.config.batch_size, start.preprocessing.image_size, setting.mesh)
     placed = abstract(state, everywhere)
-    predict_step = make_predict_step(start.model, start.preprocessing)
+    logits_of = make_predict_step(start.model, start.preprocessing)
+
+    def predict_step(params: Tree, statistics: Tree, images: Any) -> Any:
+        return setting.objective.class_logits(logits_of(params, statistics, images))
+
     arguments = placed.trainable, placed.statistics, batch.images
     return Programs(
         train=compile_train_step(setting, placed, batch) if steps_left else None,
@@ -72,10 +78,10 @@ def compile_train_step(setting: Setting, placed: TrainState, batch: Batch) -> Co
     step = make_train_step(
         start.model,
         start.preprocessing,
-        create_augment(config.augmentation, start.model.class_count),
+        create_augment(config.augmentation, len(setting.data.dataset.train.class_names)),
         create_optimizer(config.optimizer, setting.schedule),
         setting.schedule,
-        config.label_smoothing,
+        setting.objective.loss,
         config.model.head.dropout_samples,
     )
     results = jax.tree.map(lambda _: everywhere, placed), everywhere

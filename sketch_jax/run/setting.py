@@ -5,14 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
+from jaxtyping import Float
 from rich.console import Console
 
 from sketch_jax.config import Config, run_directory
 from sketch_jax.data.order import steps_per_epoch
+from sketch_jax.data.sampling import row_weights
+from sketch_jax.losses.create import Objective, create_loss
 from sketch_jax.optim.schedule import create_schedule
-from sketch_jax.run.data import Data, load_data
+from sketch_jax.run.data import Data, class_counts, load_data
 from sketch_jax.train.loop import Plan, best_steps_in_flight
 from sketch_jax.train.mesh import check_batch_size, create_mesh, on_all
 from sketch_jax.train.start import Start, create_start
@@ -28,6 +32,9 @@ class Setting:
     key: Any
     """Root of the run's randomness, on all devices."""
     data: Data
+    row_weights: Float[np.ndarray, " train_rows"] | None
+    """How often each training row is drawn; None: all equally often."""
+    objective: Objective
     start: Start
     plan: Plan
     schedule: optax.Schedule
@@ -47,6 +54,8 @@ def prepare(config: Config, console: Console) -> Setting:
     plan = make_plan(config, len(data.train_rows))
     rate = config.optimizer.learning_rate
     schedule = create_schedule(config.schedule, rate, plan.steps, plan.steps_per_epoch)
+    weights = row_weights(config.sampling, data.dataset.train, data.train_rows, data.dataset.tasks)
+    objective = create_loss(config.loss, class_counts(data), data.dataset.tasks)
     start = create_start(
         config.model,
         config.preprocessing,
@@ -54,6 +63,8 @@ def prepare(config: Config, console: Console) -> Setting:
         data.dataset.train.class_names,
         jax.random.key(config.seed),
         lambda array: jax.device_put(array, on_all(mesh)),
+        objective.heads,
+        objective.ordinal_heads,
     )
     return Setting(
         config=config,
@@ -61,6 +72,8 @@ def prepare(config: Config, console: Console) -> Setting:
         mesh=mesh,
         key=jax.device_put(jax.random.key(config.seed), on_all(mesh)),
         data=data,
+        row_weights=weights,
+        objective=objective,
         start=start,
         plan=plan,
         schedule=schedule,

@@ -8,6 +8,7 @@ import numpy as np
 
 from sketch_jax.config import Config
 from sketch_jax.data.doodles import Doodles
+from sketch_jax.data.sampling import Uniform
 from sketch_jax.run.data import class_counts
 from sketch_jax.run.setting import Setting
 from sketch_jax.train.progress import clock
@@ -69,8 +70,10 @@ def counted(number: float, noun: str) -> str:
 
 
 def leftover_text(setting: Setting) -> str:
-    """What the last, partial batch of an epoch would have held."""
+    """What an epoch does not hold of the training images."""
     plan = setting.plan
+    if not isinstance(setting.config.sampling, Uniform):
+        return "; some images several times an epoch, others not"
     left = len(setting.data.train_rows) - plan.steps_per_epoch * plan.batch_size
     return f"; {counted(left, 'image')} left out of each epoch, others each time" if left else ""
 
@@ -89,7 +92,8 @@ def data_text(setting: Setting) -> str:
 def split_text(setting: Setting) -> str:
     """How many images are trained on, a class and in all."""
     data = setting.data
-    least, most = class_counts(data)
+    counts = class_counts(data)
+    least, most = int(counts.min()), int(counts.max())
     a_class = f"{least}" if least == most else f"{least} to {most}"
     groups = data.dataset.train.groups
     together = f"; {len(set(groups)):,} groups stay whole" if groups is not None else ""

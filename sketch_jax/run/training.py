@@ -150,6 +150,7 @@ def run_loop(
         seed=config.seed,
         steps=plan.steps,
         start_step=first_step,
+        weights=setting.row_weights,
         loading=config.loading,
         cache=cache,
     )

@@ -10,7 +10,6 @@ from jaxtyping import Array, Float
 
 from sketch_jax.arrays import Images, Inputs
 from sketch_jax.keys import stream
-from sketch_jax.losses import cross_entropy, smooth_targets
 from sketch_jax.models.model import Model
 from sketch_jax.optim.optimizer import global_norm
 from sketch_jax.preprocessing import Preprocessing
@@ -34,7 +33,7 @@ def make_train_step(
     augment: Callable[..., tuple[Any, Any]],
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
-    label_smoothing: float,
+    loss: Callable[..., Float[Array, ""]],
     dropout_samples: int = 1,
 ) -> TrainStep:
     """Builds the step (state, batch, key) -> (state, metrics).
@@ -45,16 +44,15 @@ def make_train_step(
         augment: (key, images, labels, mask) -> (images of 0 to 1, soft targets).
         optimizer: from gradients to updates.
         schedule: learning rate by step, for the metrics.
-        label_smoothing: weight of the uniform distribution in the targets, in 0 to 1.
+        loss: (logits, soft targets, mask) -> mean over the rows that count.
         dropout_samples: masks of the head's dropout, over which the loss is the mean (arXiv:1905.09788).
     """
 
     def objective(trainable: Tree, statistics: Tree, inputs: Any, targets: Any, mask: Any, key: Any):
         features_key, head_key = jax.random.split(key)
         features, statistics = model.features(trainable, statistics, inputs, features_key, True)
-        smooth = smooth_targets(targets, label_smoothing)
         losses = [
-            cross_entropy(model.head(trainable, features, key, True), smooth, mask)
+            loss(model.head(trainable, features, key, True), targets, mask)
             for key in jax.random.split(head_key, dropout_samples)
         ]
         return sum(losses) / dropout_samples, statistics
@@ -62,12 +60,12 @@ def make_train_step(
     def train_step(state: TrainState, batch: Any, key: Any) -> tuple[TrainState, Metrics]:
         images, targets = augment(stream(key, "augment", state.step), batch.images, batch.labels, batch.mask)
         inputs = normalize(images, preprocessing)
-        (loss, statistics), gradients = jax.value_and_grad(objective, has_aux=True)(
+        (value, statistics), gradients = jax.value_and_grad(objective, has_aux=True)(
             state.trainable, state.statistics, inputs, targets, batch.mask, stream(key, "model", state.step)
         )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.trainable)
         metrics = {
-            "loss": loss,
+            "loss": value,
             "gradient_norm": global_norm(gradients),
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
         }
