@@ -138,8 +138,12 @@ def _unsmoothed(
             return softmax.cross_entropy
         case Focal(gamma=gamma):
             return partial(softmax.focal, gamma=gamma)
-        case BinaryCrossEntropy(target_threshold=threshold, sum_classes=sum_classes):
-            return partial(sigmoid.binary_cross_entropy, threshold=threshold, sum_classes=sum_classes)
+        case BinaryCrossEntropy():
+            return partial(
+                sigmoid.binary_cross_entropy,
+                threshold=options.target_threshold,
+                sum_classes=options.sum_classes,
+            )
         case SigmoidFocal(gamma=gamma, alpha=alpha):
             return partial(sigmoid.sigmoid_focal, gamma=gamma, alpha=alpha)
         case SigmoidAsymmetric():

@@ -72,6 +72,20 @@ def test_extreme_logits_give_finite_losses_and_gradients(record, size):
         assert np.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize(
+    "record", [options.Asymmetric(label_smoothing=0.0), options.SigmoidAsymmetric(clip=0.0)]
+)
+def test_the_asymmetric_loss_takes_no_logarithm_of_zero(record):
+    """A right class of probability 0 costs its logit's distance, 1e4 nats, and no wrong class anything."""
+    logits = jnp.asarray([[-1e4, 0.0, -2e4]])
+    if isinstance(record, options.SigmoidAsymmetric):
+        logits = jnp.asarray([[-1e4, -1e4, -2e4]])
+    targets = jnp.asarray([[1.0, 0.0, 0.0]])
+    assert float(create_loss(record, COUNTS[:3]).loss(logits, targets, jnp.ones(1, bool))) == pytest.approx(
+        1e4
+    )
+
+
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
 def test_bfloat16_logits_are_taken_in_float32(record):
     logits, labels = logits_of(record)
