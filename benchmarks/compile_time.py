@@ -17,6 +17,8 @@ import optax
 from jax import numpy as jnp
 
 from sketch_jax.data.records import Batch
+from sketch_jax.losses.create import create_loss
+from sketch_jax.losses.options import CrossEntropy
 from sketch_jax.models.architectures import create_model, default_image_size
 from sketch_jax.optim.optimizer import create_optimizer
 from sketch_jax.optim.options import AdamW
@@ -40,7 +42,8 @@ def measure(name: str, image_size: int, batch_size: int, stacked: bool) -> dict[
     def augment(_key: Any, images: jax.Array, labels: jax.Array, _mask: jax.Array):
         return images.astype(jnp.float32) / 255.0, jax.nn.one_hot(labels, 1000)
 
-    step = make_train_step(model, Preprocessing(image_size=image_size), augment, optimizer, schedule, 0.1)
+    loss = create_loss(CrossEntropy(), np.ones(1000, np.int64)).loss
+    step = make_train_step(model, Preprocessing(image_size=image_size), augment, optimizer, schedule, loss)
     state = jax.eval_shape(start, jax.random.key(0))
     batch = Batch(
         images=np.broadcast_to(np.uint8(0), (batch_size, image_size, image_size, 3)),

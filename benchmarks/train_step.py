@@ -64,6 +64,8 @@ def prepare_jax(case: Case) -> Side:
     from jax import numpy as jnp
 
     from sketch_jax.data.records import Batch
+    from sketch_jax.losses.create import create_loss
+    from sketch_jax.losses.options import CrossEntropy
     from sketch_jax.models.architectures import create_model
     from sketch_jax.optim.optimizer import create_optimizer
     from sketch_jax.optim.options import AdamW
@@ -96,7 +98,8 @@ def prepare_jax(case: Case) -> Side:
 
     if case.mode == "train":
         optimizer = create_optimizer(AdamW(), schedule)
-        step = make_train_step(model, preprocessing, plain, optimizer, schedule, 0.1)
+        loss = create_loss(CrossEntropy(), np.ones(case.classes, np.int64)).loss
+        step = make_train_step(model, preprocessing, plain, optimizer, schedule, loss)
         state, key = create_state(params, batch_statistics, optimizer), jax.random.key(1)
         compiled = compile_step(step, state, {}, batch, key, donate=(0,))
 

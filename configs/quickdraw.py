@@ -18,7 +18,6 @@ def get_config() -> Config:
         epochs=10,
         batch_size=64,
         image_size=96,
-        label_smoothing=0.1,
         source=Csv(root="data/quickdraw24"),
         split=HoldOut(fraction=0.1),
         model=ModelOptions(name="mobilenetv2_035", pretrained="local-dir:weights/mobilenetv2_035.keras_in1k"),

@@ -9,9 +9,11 @@ from typing import Any
 from sketch_jax import serialization
 from sketch_jax.augment.options import Augmentation
 from sketch_jax.data.options import Loading
+from sketch_jax.data.sampling import Sampling, Uniform
 from sketch_jax.data.sources import Doodles, Source
 from sketch_jax.data.splits import HoldOut, Split
 from sketch_jax.errors import InputError, suggestion
+from sketch_jax.losses.options import CrossEntropy, Loss
 from sketch_jax.models.model_options import ModelOptions
 from sketch_jax.models.tuning_options import Everything, Rates, Tuning
 from sketch_jax.optim.options import AdamW, WarmupCosine
@@ -41,8 +43,6 @@ class Config:
     accumulation_steps: int = 1
     """Parts that a batch is computed in, one after the other, so that larger ones fit; each must be a whole
     number of images on every device. Gradients are those of the batch; batch norms see a part at a time."""
-    label_smoothing: float = 0.1
-    """Weight of the uniform distribution in the targets, 0 to below 1."""
     source: Source = Doodles()
     """Where the labelled images come from."""
     split: Split = HoldOut()
@@ -51,12 +51,16 @@ class Config:
     """Architecture and start weights."""
     preprocessing: PreprocessingChanges = PreprocessingChanges()
     """Changes to the preprocessing that the weights ask for."""
+    sampling: Sampling = Uniform()
+    """How often each training image is drawn."""
     augmentation: Augmentation = Augmentation()
     """What training images go through, on the device."""
     tuning: Tuning = Everything()
     """Which parameters are trained."""
     rates: Rates = Rates()
     """Factors of the learning rate, parameter by parameter."""
+    loss: Loss = CrossEntropy()
+    """What training minimises."""
     optimizer: AdamW = AdamW()
     """How gradients become updates."""
     schedule: WarmupCosine = WarmupCosine()
@@ -91,8 +95,6 @@ class Config:
                 f"--model.frozen-precision {self.model.frozen_precision}: nothing is frozen; leave it out, "
                 "or choose a tuning that freezes parameters"
             )
-        if not 0.0 <= self.label_smoothing < 1.0:
-            raise InputError(f"--label-smoothing {self.label_smoothing}: must be at least 0 and below 1")
 
 
 def run_directory(config: Config) -> Path:

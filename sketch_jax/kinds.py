@@ -21,14 +21,18 @@ def kinds_of(hint: Any) -> Kinds:
     ['HoldOut', 'KFold', 'None']
     """
     choices = typing.get_args(hint)
-    records = {choice.__name__: choice for choice in choices if dataclasses.is_dataclass(choice)}
+    records: dict[str, Any] = {
+        choice.__name__: choice
+        for choice in choices
+        if isinstance(choice, type) and dataclasses.is_dataclass(choice)
+    }
     if records and type(None) in choices:
         records["None"] = None
     return records
 
 
 def choices_under(record: Any, prefix: str = "") -> Iterator[tuple[str, Kinds, str]]:
-    """Fields below a record that can be of several kinds: the option, the kinds, and the one that is there."""
+    """Fields below a record that can be of several kinds: the option, the kinds, and the one it has."""
     for name, hint in typing.get_type_hints(type(record)).items():
         value, option = getattr(record, name), f"{prefix}{name.replace('_', '-')}"
         kinds = kinds_of(hint)
@@ -66,7 +70,7 @@ def choose_kinds(record: Any, arguments: Sequence[str], missing: Any) -> tuple[A
 
 def _replace_kind(record: Any, path: Sequence[str], name: str, option: str, missing: Any) -> Any:
     field, *rest = path
-    hints = typing.get_type_hints(type(record)) if dataclasses.is_dataclass(record) else {}
+    hints = typing.get_type_hints(type(record))
     if field not in hints:
         raise InputError(f"{option}: there is no field {field!r}{suggestion(field, hints)}")
     if rest:

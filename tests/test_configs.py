@@ -13,10 +13,14 @@ from jax import numpy as jnp
 
 from sketch_jax.augment.pipeline import create_augment
 from sketch_jax.config import Config, read_config
+from sketch_jax.data.mask_folders import TASKS, MaskFolders
 from sketch_jax.data.records import Batch
+from sketch_jax.losses.create import create_loss
 from sketch_jax.models.architectures import create_model, default_image_size
+from sketch_jax.models.heads import replace_head, replaces_head
 from sketch_jax.optim.optimizer import create_optimizer
 from sketch_jax.preprocessing import Preprocessing
+from sketch_jax.tasks import joined_names
 from sketch_jax.train.state import create_state
 from sketch_jax.train.step import make_train_step
 
@@ -53,16 +57,22 @@ def test_a_configuration_traces_at_full_size(path):
     config = read_config(path)
     architecture = config.model.name or "vit_small_patch16_224"
     size = config.image_size or default_image_size(architecture)
-    model = create_model(architecture, class_count=250, image_size=size)
+    # A source of several tasks names its classes; others may have any number.
+    tasks = TASKS if isinstance(config.source, MaskFolders) else None
+    class_count = 250 if tasks is None else len(joined_names(tasks))
+    objective = create_loss(config.loss, np.arange(1, class_count + 1), tasks)
+    model = create_model(architecture, class_count=class_count, image_size=size)
+    if replaces_head(config.model.head, objective.heads):
+        model = replace_head(model, config.model.head, tasks=objective.heads, ordinal=objective.ordinal_heads)
     schedule = optax.constant_schedule(config.optimizer.learning_rate)
     optimizer = create_optimizer(config.optimizer, schedule)
     step = make_train_step(
         model,
         Preprocessing(image_size=size),
-        create_augment(config.augmentation, 250),
+        create_augment(config.augmentation, class_count),
         optimizer,
         schedule,
-        config.label_smoothing,
+        objective.loss,
     )
     rows = config.batch_size
     images = jax.ShapeDtypeStruct((rows, size, size, 3), np.uint8)

@@ -17,8 +17,9 @@ from sketch_jax.preprocessing import Preprocessing, PreprocessingChanges, change
 from sketch_jax.trees import count_bytes, count_elements, flatten, map_with_path, unflatten
 
 DOCUMENTED = [
-    *("errors", "metrics", "serialization", "trees", "models.architectures", "models.trained_parameters"),
-    *("train.accumulation", "train.loop", "train.progress"),
+    *("errors", "metrics", "serialization", "tasks", "trees", "models.architectures"),
+    *("models.trained_parameters", "train.accumulation", "train.loop", "train.progress", "data.sampling"),
+    *("data.mask_folders", "losses.class_weights", "losses.factors", "losses.ordinal"),
 ]
 
 

@@ -187,7 +187,7 @@ FOLDER = str(Path(QUICKSTART).with_name("folder.py"))
     [
         (["--source.root", "absent"], r"absent.*no such folder"),
         (["--epochs", "-1"], r"--epochs -1: must be at least 0"),
-        (["--label-smoothing", "1"], r"--label-smoothing 1.0: must be at least 0 and below 1"),
+        (["--loss.label-smoothing", "1"], r"--loss.label-smoothing 1: must be at least 0 and below 1"),
         (["--model.name", "resnet81"], r"resnet81.*(resnet18|resnet101|resnet51)"),
         (["--image-size", "33"], r"33.*patch"),
         (["--batch-size", "64"], r"--batch-size 64: there are only 11 training images; choose at most 11"),

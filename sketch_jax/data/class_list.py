@@ -9,6 +9,7 @@ from jaxtyping import Int
 
 from sketch_jax.data.tables import Table
 from sketch_jax.errors import InputError, refuse_faults, suggestion
+from sketch_jax.tasks import Tasks, joined_names
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,12 @@ def list_found(labels: Sequence[str], names: Sequence[str]) -> ClassList:
     numbers = all(label.removeprefix("-").isdecimal() and label == str(int(label)) for label in name_of)
     targets = tuple(sorted(name_of, key=int) if numbers else sorted(name_of))
     return ClassList(targets=targets, names=tuple(name_of[target] for target in targets))
+
+
+def list_joined(tasks: Tasks) -> ClassList:
+    """The classes that are made of several tasks; labels are their names."""
+    names = joined_names(tasks)
+    return ClassList(targets=names, names=names)
 
 
 def index_labels(table: Table, labels: Sequence[str], classes: ClassList) -> Int[np.ndarray, " rows"]:

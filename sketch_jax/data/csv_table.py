@@ -12,6 +12,7 @@ from sketch_jax.data.class_list import (
     index_labels,
     list_found,
     list_given,
+    list_joined,
     read_class_names,
 )
 from sketch_jax.data.classes import check_classes
@@ -20,7 +21,8 @@ from sketch_jax.data.records import UNKNOWN_LABEL, Dataset, Examples, Submission
 from sketch_jax.data.submission import read_layout
 from sketch_jax.data.tables import Table, column, read_table, refuse_blank, refuse_repeated
 from sketch_jax.data.verify import OnBadImage
-from sketch_jax.errors import refuse_faults
+from sketch_jax.errors import InputError, refuse_faults
+from sketch_jax.tasks import SEPARATOR, Tasks, cross_product
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,9 @@ class Csv:
     """Column of the classes: numbers or names."""
     class_name_column: str | None = "class_name"
     """Column of the classes' names beside `label_column`, which must agree; None: labels are the names."""
+    task_columns: tuple[str, ...] = ()
+    """Columns of several tasks: the classes are all combinations of their values, as `cat/far`, and the
+    columns of labels and names are not read. Without any there is one task."""
     class_list: str | None = None
     """Text file of all class names, one a line, in the order of class indices, relative to the root; None:
     those that occur in the train table, in the order of their numbers or of the alphabet."""
@@ -80,13 +85,44 @@ def load_csv(source: Csv) -> Dataset:
     table = read_table(
         root / source.train_table, option="--source.train-table", required=True, delimiter=source.delimiter
     )
+    tasks = _tasks(source, table)
+    labels = _labels(source, table)
+    classes = _classes(source, table, labels) if tasks is None else list_joined(tasks)
+    train = _train_examples(source, table, labels, classes)
+    check_classes(train, str(table.path), tasks)
+    test = None if source.test_table is None else _test_examples(source, source.test_table, classes)
+    return Dataset(train=train, test=test, submission=_submission(source, test, classes), tasks=tasks)
+
+
+def _tasks(source: Csv, table: Table) -> Tasks | None:
+    """The combinations of the values of the task columns."""
+    if not source.task_columns:
+        return None
+    if source.class_list is not None:
+        raise InputError(
+            "--source.class-list: the classes of --source.task-columns are the values of these columns; "
+            "leave one of the two out"
+        )
+    values = [column(table, name, option="--source.task-columns") for name in source.task_columns]
+    for name, cells in zip(source.task_columns, values, strict=True):
+        refuse_blank(table, cells, name)
+        refuse_faults(
+            f"{table.path}: {SEPARATOR!r} joins the tasks' classes, and must not occur in {name!r}",
+            [repr(cell) for cell in sorted(set(cells)) if SEPARATOR in cell],
+            "write these values in another way",
+        )
+    classes = [list_found(cells, cells).names for cells in values]
+    return cross_product(dict(zip(source.task_columns, classes, strict=True)))
+
+
+def _labels(source: Csv, table: Table) -> Sequence[str]:
+    """What tells the class of each row: a cell, or those of the task columns joined."""
+    if source.task_columns:
+        cells = [column(table, name, option="--source.task-columns") for name in source.task_columns]
+        return [SEPARATOR.join(row) for row in zip(*cells, strict=True)]
     labels = column(table, source.label_column, option="--source.label-column")
     refuse_blank(table, labels, source.label_column)
-    classes = _classes(source, table, labels)
-    train = _train_examples(source, table, labels, classes)
-    check_classes(train, str(table.path))
-    test = None if source.test_table is None else _test_examples(source, source.test_table, classes)
-    return Dataset(train=train, test=test, submission=_submission(source, test, classes))
+    return labels
 
 
 def _classes(source: Csv, table: Table, labels: Sequence[str]) -> ClassList:
@@ -100,7 +136,7 @@ def _classes(source: Csv, table: Table, labels: Sequence[str]) -> ClassList:
 
 def _train_examples(source: Csv, table: Table, labels: Sequence[str], classes: ClassList) -> Examples:
     indices = index_labels(table, labels, classes)
-    if source.class_name_column is not None:
+    if source.class_name_column is not None and not source.task_columns:
         names = column(table, source.class_name_column, option="--source.class-name-column")
         check_names(table, indices, names, classes)
     groups = None
@@ -128,9 +164,7 @@ def _test_examples(source: Csv, test_table: str, classes: ClassList) -> Examples
     refuse_repeated(table, ids, id_column)
     labels = np.full(len(ids), UNKNOWN_LABEL, np.int32)
     if source.test_labels:
-        labels = index_labels(
-            table, column(table, source.label_column, option="--source.label-column"), classes
-        )
+        labels = index_labels(table, _labels(source, table), classes)
     return Examples(
         ids=ids,
         labels=labels,
@@ -155,10 +189,14 @@ def _submission(source: Csv, test: Examples | None, classes: ClassList) -> Submi
     if source.sample_submission is None or test is None:
         return None
     path = Path(source.root, source.sample_submission)
+    # A sample of several tasks wants the number of the class.
+    targets = classes.targets
+    if source.task_columns:
+        targets = tuple(str(index) for index in range(len(targets)))
     return read_layout(
         read_table(path, option="--source.sample-submission", delimiter=source.delimiter),
         test.ids,
-        classes.targets,
+        targets,
         id_column=source.submission_id_column,
         target_column=source.submission_target_column or source.label_column,
     )

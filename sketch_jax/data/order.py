@@ -6,7 +6,7 @@ import sys
 import zlib
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from sketch_jax.errors import InputError
 
@@ -33,13 +33,45 @@ def shuffled(count: int, seed: int, epoch: int) -> Int[np.ndarray, " count"]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class TrainingOrder:
-    """Rows of the batch of each step, from `start_step` on; an epoch is shuffled and takes no row twice.
+class RowWeights:
+    """How often each row is drawn, relative to the others."""
 
-    The global batch of a step depends on rows, batch size and seed alone; each host takes its part of it.
+    values: Float[np.ndarray, " rows"]
+    """Above 0."""
+
+
+@functools.lru_cache(maxsize=2)
+def drawn(weights: RowWeights, count: int, seed: int, epoch: int) -> Int[np.ndarray, " count"]:
+    """The order of an epoch of `count` draws: positions of rows; read-only, as it is shared.
+
+    A row of share s of the weights is drawn s * count times: the whole part of that always, once more with
+    the probability of the rest. Where no row is due more than once, none is drawn twice.
+
+    References:
+        Madow, On the Theory of Systematic Sampling II (1949): one random start, equal steps through the
+        rows in a random order, each as long as its weight.
+    """
+    random = np.random.default_rng([seed, _STREAM, epoch])
+    rows = random.permutation(len(weights.values))
+    ends = np.cumsum(weights.values[rows])
+    points = (random.random() + np.arange(count)) * (ends[-1] / count)
+    places = np.minimum(np.searchsorted(ends, points, side="right"), len(rows) - 1)
+    order = random.permutation(rows[places])
+    order.setflags(write=False)
+    return order
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingOrder:
+    """Rows of the batch of each step, from `start_step` on; each epoch is drawn anew.
+
+    Without weights an epoch takes no row twice; with them it is as long. The global batch of a step depends
+    on rows, weights, batch size and seed alone; each host takes its part of it.
     """
 
     rows: Int[np.ndarray, " rows"]
+    weights: RowWeights | None = None
+    """How often each row is drawn; None: all equally often."""
     batch_size: int
     """Over all hosts."""
     seed: int
@@ -54,8 +86,12 @@ class TrainingOrder:
 
     def __getitem__(self, index: int) -> Int[np.ndarray, " batch"]:
         """Rows of step `start_step + index`."""
-        epoch, place = divmod(self.start_step + index, steps_per_epoch(len(self.rows), self.batch_size))
-        order = shuffled(len(self.rows), self.seed, epoch)
+        an_epoch = steps_per_epoch(len(self.rows), self.batch_size)
+        epoch, place = divmod(self.start_step + index, an_epoch)
+        if self.weights is None:
+            order = shuffled(len(self.rows), self.seed, epoch)
+        else:
+            order = drawn(self.weights, an_epoch * self.batch_size, self.seed, epoch)
         batch = self.rows[order[place * self.batch_size : (place + 1) * self.batch_size]]
         return host_part(batch, self.process_index, self.process_count)
 

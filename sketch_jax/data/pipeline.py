@@ -4,12 +4,12 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from sketch_jax.data.cache import ImageCache
 from sketch_jax.data.loader import Loader
 from sketch_jax.data.options import Loading, check_loading, usable_cores, worker_count
-from sketch_jax.data.order import EvaluationOrder, Order, TrainingOrder, check_batch_size
+from sketch_jax.data.order import EvaluationOrder, Order, RowWeights, TrainingOrder, check_batch_size
 from sketch_jax.data.records import Batch, Examples
 from sketch_jax.data.workers import stream_batches
 from sketch_jax.preprocessing import Preprocessing
@@ -29,6 +29,7 @@ def training_batches(
     seed: int,
     steps: int | None = None,
     start_step: int = 0,
+    weights: Float[np.ndarray, " rows"] | None = None,
     loading: Loading = DEFAULT_LOADING,
     cache: ImageCache | None = None,
     process_index: int = 0,
@@ -36,9 +37,9 @@ def training_batches(
 ) -> Batches:
     """Batches of steps `start_step` to `steps - 1`; each is what any other run has at that step.
 
-    Every epoch is `steps_per_epoch` full batches in an order of its own and holds a row at most once. A batch
-    depends on its step, the rows, the batch size and the seed; not on where the run started, nor on workers
-    or cache. Hosts share the batches out in equal parts.
+    Every epoch is `steps_per_epoch` full batches in an order of its own, weights or not; without weights it
+    holds a row at most once. A batch depends on its step, the rows and their weights, the batch size and the
+    seed; not on where the run started, nor on workers or cache. Hosts share the batches out in equal parts.
 
     Args:
         examples: the table.
@@ -48,6 +49,7 @@ def training_batches(
         seed: of the order, at least 0.
         steps: step to stop before; None: never.
         start_step: first step, from 0.
+        weights: how often each row is drawn, relative to the others; None: all equally often.
         loading: how to decode.
         cache: where the decoded images are; None: decode them again in each epoch.
         process_index: which host this is.
@@ -60,6 +62,7 @@ def training_batches(
     check_batch_size(batch_size, process_count, len(rows))
     order = TrainingOrder(
         rows=rows,
+        weights=None if weights is None else RowWeights(values=weights),
         batch_size=batch_size,
         seed=seed,
         start_step=start_step,

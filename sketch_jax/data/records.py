@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
+from sketch_jax.tasks import Tasks
+
 UNKNOWN_LABEL = -1
 
 Pixels = UInt8[np.ndarray, "height width 3"]
@@ -65,6 +67,8 @@ class Dataset:
     test: Examples | None = None
     """Examples to predict; their labels may be unknown (-1)."""
     submission: SubmissionLayout | None = None
+    tasks: Tasks | None = None
+    """What the classes are made of; None: they are of one task."""
     skipped: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Bad images that were left out on request: id to reason."""
 

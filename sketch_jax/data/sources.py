@@ -3,11 +3,12 @@
 from sketch_jax.data.csv_table import Csv, load_csv
 from sketch_jax.data.doodles import Doodles, load_doodles
 from sketch_jax.data.folder import Folder, load_folder
+from sketch_jax.data.mask_folders import MaskFolders, load_mask_folders
 from sketch_jax.data.records import Dataset
 from sketch_jax.data.tfds_source import Tfds, load_tfds
 from sketch_jax.data.verify import Progress, verify_dataset
 
-Source = Folder | Csv | Tfds | Doodles
+Source = Folder | Csv | MaskFolders | Tfds | Doodles
 
 
 def load_source(source: Source, *, progress: Progress | None = None) -> Dataset:
@@ -25,6 +26,8 @@ def load_source(source: Source, *, progress: Progress | None = None) -> Dataset:
             return verify_dataset(load_folder(source), root, source.on_bad_image, progress=progress)
         case Csv(root=root):
             return verify_dataset(load_csv(source), root, source.on_bad_image, progress=progress)
+        case MaskFolders(root=root):
+            return verify_dataset(load_mask_folders(source), root, source.on_bad_image, progress=progress)
         case Tfds(name=name):
             return verify_dataset(load_tfds(source), name, source.on_bad_image, progress=progress)
         case Doodles():

@@ -130,7 +130,7 @@ def _without(
 ) -> Dataset:
     """The data set without its bad training images, and with blank paper for its bad test images."""
     train = _choose(dataset.train, np.setdiff1d(np.arange(len(dataset.train)), list(bad_train)))
-    check_classes(train, f"{place}, bad images left out")
+    check_classes(train, f"{place}, bad images left out", dataset.tasks)
     return dataclasses.replace(
         dataset,
         train=train,

@@ -49,17 +49,38 @@ class Perceptron(nn.Module):
         return pooled
 
 
+class OrdinalHead(nn.Module):
+    """Logits of the thresholds between classes in an order: one `score`, and a bias for each threshold.
+
+    References:
+        Cao, Mirjalili and Raschka (CORAL, arXiv:1901.07884), section 3.3: shared weights keep the order.
+    """
+
+    options: HeadOptions
+    threshold_count: int
+
+    @nn.compact
+    def __call__(self, pooled: Pooled) -> Logits:
+        """The logits of pooled features."""
+        score = create_classifier(self.options, pooled.shape[-1], 1, name="score")(pooled)
+        bias = self.param("bias", nn.initializers.zeros, (self.threshold_count,), jnp.float32)
+        return score + bias[None, :]
+
+
 class NamedHeads(nn.Module):
     """A head for each task; logits side by side, in the order of the tasks."""
 
     options: HeadOptions
     tasks: Mapping[str, int]
+    ordinal: tuple[str, ...] = ()
 
     @nn.compact
     def __call__(self, pooled: Pooled) -> Logits:
         """The logits of pooled features."""
         heads = [
-            create_classifier(self.options, pooled.shape[-1], count, name=task)
+            OrdinalHead(self.options, count, name=task)
+            if task in self.ordinal
+            else create_classifier(self.options, pooled.shape[-1], count, name=task)
             for task, count in self.tasks.items()
         ]
         return jnp.concatenate([head(pooled) for head in heads], axis=-1)
@@ -89,14 +110,20 @@ def replaces_head(options: HeadOptions, tasks: Mapping[str, int] = ONE_TASK) -> 
 
 
 def replace_head(
-    model: Model, options: HeadOptions, *, tasks: Mapping[str, int] = ONE_TASK, dropout: float = 0.0
+    model: Model,
+    options: HeadOptions,
+    *,
+    tasks: Mapping[str, int] = ONE_TASK,
+    ordinal: tuple[str, ...] = (),
+    dropout: float = 0.0,
 ) -> Model:
     """The model with another head on its pooled features.
 
     Args:
         model: any.
         options: the head's; dropout samples are the training step's.
-        tasks: classes of each named task; empty: one task with the classes of the model.
+        tasks: logits of each named task; empty: one task with the classes of the model.
+        ordinal: tasks whose logits are those of thresholds on one score.
         dropout: probability that a pooled feature is left out before the head.
 
     Raises:
@@ -107,7 +134,7 @@ def replace_head(
     """
     _check_tasks(tasks)
     if tasks:
-        classifier = NamedHeads(options, tasks)
+        classifier = NamedHeads(options, tasks, ordinal)
     else:
         classifier = create_classifier(options, model.feature_width, model.class_count)
     replaced = (model.classifier, *model.further_classifiers)

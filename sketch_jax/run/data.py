@@ -90,8 +90,7 @@ def decode_to_memory(
         )
 
 
-def class_counts(data: Data) -> tuple[int, int]:
-    """Least and largest number of training images of a class."""
+def class_counts(data: Data) -> Int[np.ndarray, " classes"]:
+    """Training images of each class."""
     labels = data.dataset.train.labels[data.train_rows]
-    counts = np.bincount(labels, minlength=len(data.dataset.train.class_names))
-    return int(counts.min()), int(counts.max())
+    return np.bincount(labels, minlength=len(data.dataset.train.class_names))

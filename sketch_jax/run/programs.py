@@ -41,7 +41,7 @@ class Programs:
     """(state, frozen, batch, key) -> (state, metrics); the state's buffers are given up. None: no step is
     left."""
     predict: Compiled
-    """(trainable, frozen, statistics, images) -> logits."""
+    """(trainable, frozen, statistics, images) -> logits of the classes."""
 
 
 def abstract_batch(batch_size: int, image_size: int, mesh: Mesh) -> Batch:
@@ -118,10 +118,10 @@ def compile_train_step(setting: Setting, phase: Phase, batch: Batch) -> Compiled
     step = make_train_step(
         phase.model,
         start.preprocessing,
-        create_augment(config.augmentation, start.model.class_count),
+        create_augment(config.augmentation, len(setting.data.dataset.train.class_names)),
         phase_optimizer(setting, phase),
         setting.schedule,
-        config.label_smoothing,
+        setting.objective.loss,
         config.model.head.dropout_samples,
         whole=functools.partial(whole, phase.division),
         accumulation_steps=config.accumulation_steps,
@@ -141,7 +141,8 @@ def compile_predict_step(setting: Setting, phase: Phase, batch: Batch) -> Compil
     predict_step = make_predict_step(phase.model, setting.start.preprocessing)
 
     def predict_whole(trainable: Tree, frozen: Tree, statistics: Tree, images: Any) -> Any:
-        return predict_step(whole(phase.division, trainable, frozen), statistics, images)
+        logits = predict_step(whole(phase.division, trainable, frozen), statistics, images)
+        return setting.objective.class_logits(logits)
 
     state, frozen = abstract_state(setting, phase), abstract(frozen_of(setting, phase), everywhere)
     arguments = state.trainable, frozen, state.statistics, batch.images

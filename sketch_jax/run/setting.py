@@ -1,20 +1,24 @@
 """What the stages of one run share; all that can be wrong is found out while it is made."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax import numpy as jnp
 from jax.sharding import Mesh
+from jaxtyping import Float
 from rich.console import Console
 
 from sketch_jax.config import Config, run_directory
 from sketch_jax.data.order import steps_per_epoch
+from sketch_jax.data.sampling import row_weights
+from sketch_jax.losses.create import Objective, create_loss
 from sketch_jax.optim.schedule import create_schedule
-from sketch_jax.run.data import Data, load_data
+from sketch_jax.run.data import Data, class_counts, load_data
 from sketch_jax.run.phases import Phase, create_phases
 from sketch_jax.train.division import keep_frozen_as
 from sketch_jax.train.loop import Plan, best_steps_in_flight
@@ -32,6 +36,9 @@ class Setting:
     key: Any
     """Root of the run's randomness, on all devices."""
     data: Data
+    row_weights: Float[np.ndarray, " train_rows"] | None
+    """How often each training row is drawn; None: all equally often."""
+    objective: Objective
     start: Start
     """Parameters that no phase trains are in the type in which they are kept."""
     phases: tuple[Phase, ...]
@@ -53,8 +60,14 @@ def prepare(config: Config, console: Console) -> Setting:
     plan = make_plan(config, len(data.train_rows))
     rate = config.optimizer.learning_rate
     schedule = create_schedule(config.schedule, rate, plan.steps, plan.steps_per_epoch)
+    weights = row_weights(config.sampling, data.dataset.train, data.train_rows, data.dataset.tasks)
+    objective = create_loss(config.loss, class_counts(data), data.dataset.tasks)
     start = load_start(
-        config, data.dataset.train.class_names, lambda array: jax.device_put(array, on_all(mesh))
+        config,
+        data.dataset.train.class_names,
+        lambda array: jax.device_put(array, on_all(mesh)),
+        objective.heads,
+        objective.ordinal_heads,
     )
     phases = create_phases(config, start, plan.steps_per_epoch)
     return Setting(
@@ -63,6 +76,8 @@ def prepare(config: Config, console: Console) -> Setting:
         mesh=mesh,
         key=jax.device_put(jax.random.key(config.seed), on_all(mesh)),
         data=data,
+        row_weights=weights,
+        objective=objective,
         start=keep_frozen(config, start, phases),
         phases=phases,
         plan=plan,
@@ -71,19 +86,28 @@ def prepare(config: Config, console: Console) -> Setting:
     )
 
 
-def load_start(config: Config, class_names: Sequence[str], place: Callable[[Any], Any]) -> Start:
+def load_start(
+    config: Config,
+    class_names: Sequence[str],
+    place: Callable[[Any], Any],
+    heads: Mapping[str, int],
+    ordinal_heads: Sequence[str],
+) -> Start:
     """The model and the parameters that the run begins with.
 
     Args:
         config: of the run.
         class_names: of the data.
         place: puts an array where it is used.
+        heads: logits of each named head; empty: the model's own head.
+        ordinal_heads: names of those whose logits are one score plus a bias each.
 
     Raises:
         InputError: unknown architecture, or weights that cannot be read or do not fit.
     """
     key = jax.random.key(config.seed)
-    return create_start(config.model, config.preprocessing, config.image_size, class_names, key, place)
+    changes, size = config.preprocessing, config.image_size
+    return create_start(config.model, changes, size, class_names, key, place, heads, ordinal_heads)
 
 
 def keep_frozen(config: Config, start: Start, phases: Sequence[Phase]) -> Start:
@@ -96,7 +120,13 @@ def keep_frozen(config: Config, start: Start, phases: Sequence[Phase]) -> Start:
 def begin_again(setting: Setting) -> Setting:
     """The same setting with the start's parameters anew: training gives up the buffers of some."""
     names = setting.data.dataset.train.class_names
-    start = load_start(setting.config, names, lambda array: jax.device_put(array, on_all(setting.mesh)))
+    start = load_start(
+        setting.config,
+        names,
+        lambda array: jax.device_put(array, on_all(setting.mesh)),
+        setting.objective.heads,
+        setting.objective.ordinal_heads,
+    )
     return dataclasses.replace(setting, start=keep_frozen(setting.config, start, setting.phases))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from sketch_jax.config import Config
 from sketch_jax.data.doodles import Doodles
+from sketch_jax.data.sampling import Uniform
 from sketch_jax.models.tuning_options import TuningStage
 from sketch_jax.run.data import class_counts
 from sketch_jax.run.phases import Phase, tuning_stages
@@ -109,8 +110,10 @@ def counted(number: int | float, noun: str) -> str:
 
 
 def leftover_text(setting: Setting) -> str:
-    """What the last, partial batch of an epoch would have held."""
+    """What an epoch does not hold of the training images."""
     plan = setting.plan
+    if not isinstance(setting.config.sampling, Uniform):
+        return "; some images several times an epoch, others not"
     left = len(setting.data.train_rows) - plan.steps_per_epoch * plan.batch_size
     return f"; {counted(left, 'image')} left out of each epoch, others each time" if left else ""
 
@@ -129,7 +132,8 @@ def data_text(setting: Setting) -> str:
 def split_text(setting: Setting) -> str:
     """How many images are trained on, a class and in all."""
     data = setting.data
-    least, most = class_counts(data)
+    counts = class_counts(data)
+    least, most = int(counts.min()), int(counts.max())
     a_class = f"{least}" if least == most else f"{least} to {most}"
     groups = data.dataset.train.groups
     together = f"; {len(set(groups)):,} groups stay whole" if groups is not None else ""

@@ -98,7 +98,9 @@ def _complete(config: Config, trainable: Tree, record: Mapping[str, Any], origin
 
 def _start(config: Config, record: Mapping[str, Any], origin: Path) -> Start:
     try:
-        start = load_start(config, tuple(record["class_names"]), np.asarray)
+        model = record["model"]
+        heads, ordinal_heads = model.get("heads", {}), model.get("ordinal_heads", ())
+        start = load_start(config, tuple(record["class_names"]), np.asarray, heads, ordinal_heads)
     except InputError as error:
         raise InputError(
             f"{origin}: holds what was trained alone; the rest comes from the start weights, but: {error}"

@@ -251,6 +251,7 @@ def run_loop(setting: Setting, begun: Begun, calls: Calls) -> tuple[Outcome, flo
         seed=config.seed,
         steps=plan.steps,
         start_step=int(jax.device_get(state.step)),
+        weights=setting.row_weights,
         loading=config.loading,
         cache=begun.cache,
     )

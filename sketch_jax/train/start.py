@@ -13,7 +13,7 @@ from jaxtyping import Array, Key
 from sketch_jax.errors import InputError
 from sketch_jax.keys import stream
 from sketch_jax.models.architectures import create_model, default_image_size
-from sketch_jax.models.heads import replace_head, replaces_head
+from sketch_jax.models.heads import ONE_TASK, replace_head, replaces_head
 from sketch_jax.models.model import Model
 from sketch_jax.models.model_options import ModelOptions
 from sketch_jax.preprocessing import Preprocessing, PreprocessingChanges, change_preprocessing
@@ -57,6 +57,8 @@ def create_start(
     class_names: Sequence[str],
     key: Key[Array, ""],
     place: Callable[[Any], Any],
+    heads: Mapping[str, int] = ONE_TASK,
+    ordinal_heads: Sequence[str] = (),
 ) -> Start:
     """Builds the model and its parameters.
 
@@ -67,6 +69,8 @@ def create_start(
         class_names: classes of the new head.
         key: of new parameters.
         place: puts an array on the devices.
+        heads: logits of each named head; empty: the model's own head with a logit for each class.
+        ordinal_heads: names of those whose logits are one score plus a bias each.
 
     Raises:
         InputError: unknown architecture, or weights that cannot be read or do not fit.
@@ -83,6 +87,7 @@ def create_start(
         preprocessing = preprocessing_from(config, image_size)
     preprocessing = change_preprocessing(preprocessing, changes)
     model = _create_model(options, name, arguments, len(class_names), preprocessing.image_size)
+    model = _with_heads(model, options, heads, ordinal_heads)
     rows = None if options.head.rows is None else read_rows(Path(options.head.rows), class_names)
     params, statistics, lines = _values(model, weights, rows, key, place)
     if options.scan_blocks:
@@ -117,9 +122,23 @@ def _create_model(
             f"--model.scan-blocks True: the blocks of {name} are not alike, so no loop can run them; "
             "leave the option out"
         )
-    if not replaces_head(options.head):
+    return model
+
+
+def _with_heads(
+    model: Model, options: ModelOptions, heads: Mapping[str, int], ordinal_heads: Sequence[str]
+) -> Model:
+    """The model with the head that the options and the loss ask for."""
+    if heads and options.head.rows is not None:
+        raise InputError(
+            "--model.head.rows: rows of a classifier fit one head with a logit for each class, and the loss "
+            f"asks for the heads {', '.join(heads)}; leave the option out, or choose another loss"
+        )
+    if not replaces_head(options.head, heads):
         return model
-    return replace_head(model, options.head, dropout=options.dropout)
+    return replace_head(
+        model, options.head, tasks=heads, ordinal=tuple(ordinal_heads), dropout=options.dropout
+    )
 
 
 def _values(

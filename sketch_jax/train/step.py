@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 
 from sketch_jax.arrays import Images, Inputs
 from sketch_jax.keys import stream
-from sketch_jax.losses import cross_entropy, smooth_targets
 from sketch_jax.models.model import Model
 from sketch_jax.optim.optimizer import global_norm
 from sketch_jax.preprocessing import Preprocessing
@@ -39,7 +38,7 @@ def make_train_step(
     augment: Callable[..., tuple[Any, Any]],
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
-    label_smoothing: float,
+    loss: Callable[..., Float[Array, ""]],
     dropout_samples: int = 1,
     *,
     whole: Whole = join,
@@ -54,14 +53,14 @@ def make_train_step(
         augment: (key, images, labels, mask) -> (images of 0 to 1, soft targets).
         optimizer: from gradients to updates.
         schedule: learning rate by step, for the metrics.
-        label_smoothing: weight of the uniform distribution in the targets, in 0 to 1.
+        loss: (logits, soft targets, mask) -> mean over the rows that count.
         dropout_samples: masks of the head's dropout, over which the loss is the mean (arXiv:1905.09788).
         whole: (trainable, frozen) -> parameters of the model; no gradient is taken of `frozen`.
         accumulation_steps: micro-batches that a batch, augmented as a whole, is computed in one after the
             other; batch norms see each by itself.
         average: moves the state's averages after the update; None: there are none.
     """
-    objective = make_objective(model, whole, label_smoothing, dropout_samples)
+    objective = make_objective(model, whole, loss, dropout_samples)
     differentiate = accumulated(jax.value_and_grad(objective, has_aux=True), accumulation_steps)
 
     def train_step(state: TrainState, frozen: Tree, batch: Any, key: Any) -> tuple[TrainState, Metrics]:
@@ -72,10 +71,10 @@ def make_train_step(
         def value_and_gradient(trainable: Tree) -> tuple[Any, Tree]:
             return differentiate(trainable, frozen, state.statistics, examples, model_key)
 
-        (loss, statistics), gradients = value_and_gradient(state.trainable)
+        (value, statistics), gradients = value_and_gradient(state.trainable)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.trainable)
         metrics = {
-            "loss": loss,
+            "loss": value,
             "gradient_norm": global_norm(gradients),
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
         }
@@ -92,7 +91,7 @@ def make_train_step(
 
 
 def make_objective(
-    model: Model, whole: Whole, label_smoothing: float, dropout_samples: int
+    model: Model, whole: Whole, loss: Callable[..., Float[Array, ""]], dropout_samples: int
 ) -> Callable[..., tuple[Any, Tree]]:
     """Builds (trainable, frozen, statistics, examples, key) -> (loss, statistics); see `make_train_step`."""
 
@@ -100,9 +99,8 @@ def make_objective(
         features_key, head_key = jax.random.split(key)
         params = whole(trainable, frozen)
         features, statistics = model.features(params, statistics, examples.inputs, features_key, True)
-        smooth = smooth_targets(examples.targets, label_smoothing)
         losses = [
-            cross_entropy(model.head(params, features, key, True), smooth, examples.mask)
+            loss(model.head(params, features, key, True), examples.targets, examples.mask)
             for key in jax.random.split(head_key, dropout_samples)
         ]
         return sum(losses) / dropout_samples, statistics

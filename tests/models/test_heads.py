@@ -23,9 +23,9 @@ FAMILIES = {
 CLASSES = 5
 
 
-def create(name="vit_tiny_patch16_224", *, classes=CLASSES, tasks=None, dropout=0.0, **options):
+def create(name="vit_tiny_patch16_224", *, classes=CLASSES, tasks=None, ordinal=(), dropout=0.0, **options):
     model = create_model(name, arguments=FAMILIES[name][0], class_count=classes, image_size=32)
-    return replace_head(model, HeadOptions(**options), tasks=tasks or {}, dropout=dropout)
+    return replace_head(model, HeadOptions(**options), tasks=tasks or {}, ordinal=ordinal, dropout=dropout)
 
 
 def new_parameters(model):
@@ -125,6 +125,20 @@ def test_named_tasks_have_heads_of_their_own_side_by_side():
     np.testing.assert_allclose(again["gender"], parts["gender"] + 1.0, rtol=1e-6)
     for task in ("mask", "age"):
         np.testing.assert_array_equal(again[task], parts[task])
+
+
+@pytest.mark.parametrize("hidden", [(), (4,)])
+def test_an_ordinal_head_is_one_score_with_a_bias_for_each_threshold(hidden):
+    model = create(tasks={"age": 3, "mask": 2}, hidden=hidden, ordinal=("age",))
+    params, _, leaves = new_parameters(model)
+    assert {path.split("/")[2] for path in leaves if path.startswith("head/age/")} == {"score", "bias"}
+    params["head"]["age"]["bias"] = jnp.asarray([1.0, 0.5, -2.0])
+    features = features_of(model)
+    logits = split_tasks(model.head(params, features, None, False), model.tasks)["age"]
+    assert logits.shape == (3, 3)
+    assert np.ptp(logits[:, 0]) > 0
+    expected = jnp.broadcast_to(jnp.asarray([[-0.5, -2.5]]), (3, 2))
+    np.testing.assert_allclose(jnp.diff(logits, axis=-1), expected, atol=1e-6)
 
 
 def test_dropout_before_the_head_follows_the_key_and_keeps_the_mean():

@@ -12,6 +12,7 @@ from jax import numpy as jnp
 
 from sketch_jax.data.doodles import SUBJECTS, Doodles, load_doodles
 from sketch_jax.data.pipeline import evaluation_batches
+from sketch_jax.losses.softmax import cross_entropy
 from sketch_jax.models.architectures import create_model
 from sketch_jax.predictions import load_predictions
 from sketch_jax.preprocessing import Preprocessing
@@ -136,7 +137,7 @@ def test_the_loss_of_several_dropout_masks_is_the_mean_over_them():
             lambda key, images, labels, mask: (images, targets),
             optimizer,
             lambda step: 0.1,
-            0.0,
+            cross_entropy,
             samples,
         )
         state = create_state(params, statistics, optimizer)
