@@ -13,7 +13,8 @@ from sketch_jax.data.sources import Doodles, Source
 from sketch_jax.data.splits import HoldOut, Split
 from sketch_jax.errors import InputError, suggestion
 from sketch_jax.models.model_options import ModelOptions
-from sketch_jax.optim.options import AdamW, WarmupCosine
+from sketch_jax.optim.options import AdamW, Optimizer
+from sketch_jax.optim.schedule_options import Schedule, WarmupCosine
 from sketch_jax.preprocessing import PreprocessingChanges
 from sketch_jax.train.options import Checkpointing, Logging
 
@@ -46,9 +47,9 @@ class Config:
     """Changes to the preprocessing that the weights ask for."""
     augmentation: Augmentation = Augmentation()
     """What training images go through, on the device."""
-    optimizer: AdamW = AdamW()
+    optimizer: Optimizer = AdamW()
     """How gradients become updates."""
-    schedule: WarmupCosine = WarmupCosine()
+    schedule: Schedule = WarmupCosine()
     """Learning rate over the steps."""
     loading: Loading = Loading()
     """How images reach the device."""

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sketch_jax.config import Config, run_directory
 from sketch_jax.data.order import steps_per_epoch
+from sketch_jax.optim.options import base_of
 from sketch_jax.optim.schedule import create_schedule
 from sketch_jax.run.data import Data, load_data
 from sketch_jax.train.loop import Plan, best_steps_in_flight
@@ -45,7 +46,7 @@ def prepare(config: Config, console: Console) -> Setting:
     check_batch_size(config.batch_size, mesh)
     data = load_data(config, directory, console)
     plan = make_plan(config, len(data.train_rows))
-    rate = config.optimizer.learning_rate
+    rate = base_of(config.optimizer).learning_rate
     schedule = create_schedule(config.schedule, rate, plan.steps, plan.steps_per_epoch)
     start = create_start(
         config.model,
