@@ -1,6 +1,7 @@
 """The two compiled programs of a run, and the functions that feed them."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 
 import jax
@@ -13,7 +14,8 @@ from sketch_jax.data.pipeline import evaluation_batches
 from sketch_jax.data.records import Batch, Examples
 from sketch_jax.inference.predict import as_predictions, predict_logits
 from sketch_jax.metrics import summarise
-from sketch_jax.optim.optimizer import create_optimizer
+from sketch_jax.optim.optimizer import create_optimizer, predicting_params
+from sketch_jax.optim.sharpness import create_gradients
 from sketch_jax.predictions import Predictions
 from sketch_jax.run.data import Data
 from sketch_jax.run.setting import Setting
@@ -77,6 +79,7 @@ def compile_train_step(setting: Setting, placed: TrainState, batch: Batch) -> Co
         setting.schedule,
         config.label_smoothing,
         config.model.head.dropout_samples,
+        create_gradients(config.optimizer),
     )
     results = jax.tree.map(lambda _: everywhere, placed), everywhere
     return compile_step(step, placed, batch, setting.key, donate=(0,), out_shardings=results)
@@ -84,6 +87,7 @@ def compile_train_step(setting: Setting, placed: TrainState, batch: Batch) -> Co
 
 def make_predict(setting: Setting, programs: Programs) -> Predict:
     """Builds (state, examples, rows, cache) -> predictions."""
+    find_params = jax.jit(functools.partial(predicting_params, setting.config.optimizer))
 
     def predict(
         state: TrainState, examples: Examples, rows: np.ndarray, cache: ImageCache | None
@@ -96,8 +100,9 @@ def make_predict(setting: Setting, programs: Programs) -> Predict:
             loading=setting.config.loading,
             cache=cache,
         )
+        params = find_params(state.trainable, state.opt_state)
         logits = predict_logits(
-            lambda images: programs.predict.call(state.trainable, state.statistics, images),
+            lambda images: programs.predict.call(params, state.statistics, images),
             batches,
             lambda images: stage(setting.mesh, images),
             len(rows),

@@ -12,6 +12,7 @@ from sketch_jax.data.cache import ImageCache
 from sketch_jax.data.pipeline import training_batches
 from sketch_jax.data.prefetch import Prefetcher
 from sketch_jax.run.data import decode_to_memory
+from sketch_jax.run.plateau import create_keeper
 from sketch_jax.run.programs import (
     Predict,
     Programs,
@@ -65,6 +66,7 @@ def train(
     if restored is not None:
         state = from_disk(restored.state, state)
         setting.console.print(f"going on from the checkpoint of step {restored.step:,}")
+    keeper = create_keeper(setting, {} if restored is None else restored.extra)
     first_step = int(jax.device_get(state.step))
     programs, cache = compile_and_decode(setting, state, setting.plan.steps - first_step)
     predict = make_predict(setting, programs)
@@ -73,7 +75,8 @@ def train(
     def save(step: int, state: TrainState, metric: float | None) -> None:
         with jax.transfer_guard("allow"):
             stored = for_disk(state)
-        checkpoints.save(step, stored, extra={"position": {"step": step}}, metric=metric)
+        extra = {"position": {"step": step}, **keeper.to_json()}
+        checkpoints.save(step, stored, extra=extra, metric=metric)
         saved()
 
     with Tracker(
@@ -81,6 +84,7 @@ def train(
     ) as tracker:
         if first_step == 0:
             measured = evaluate(state)
+            keeper.check(measured)
             report_before_training(measured, tracker, setting.console)
             if setting.plan.steps == 0:
                 save(0, state, measured.get(SELECTION_METRIC))
@@ -91,6 +95,7 @@ def train(
                 write=tracker.write,
                 advance=progress.advance,
                 stop_requested=stop_requested,
+                adjust=keeper.adjust,
             )
             outcome, waited = run_loop(setting, state, programs, cache, calls)
     checkpoints.wait()

@@ -79,6 +79,8 @@ class Calls:
     """Step just finished, with the newest metrics known."""
     stop_requested: Callable[[], bool]
     """Whether to save and leave."""
+    adjust: Callable[[TrainState, Mapping[str, float]], TrainState] = lambda state, measured: state
+    """The state to save and to go on with after an evaluation; it may have another factor of the rate."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,6 +161,8 @@ def fit(
             pending = []
             calls.write(step, {name: value for name, value in latest.items() if name.startswith("train/")})
             measured = _evaluate_at_epoch_end(step, state, plan, calls)
+            if measured:
+                state = calls.adjust(state, measured)
             latest |= {f"val/{name}": value for name, value in measured.items()}
             if plan.ends_epoch(step) or plan.saves(step) or stopping:
                 calls.save(step, state, measured.get(SELECTION_METRIC))

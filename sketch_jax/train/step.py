@@ -12,7 +12,8 @@ from sketch_jax.arrays import Images, Inputs
 from sketch_jax.keys import stream
 from sketch_jax.losses import cross_entropy, smooth_targets
 from sketch_jax.models.model import Model
-from sketch_jax.optim.optimizer import global_norm
+from sketch_jax.optim.optimizer import global_norm, rate_factor
+from sketch_jax.optim.sharpness import gradients_at_params
 from sketch_jax.preprocessing import Preprocessing
 from sketch_jax.train.state import TrainState
 from sketch_jax.trees import Tree
@@ -36,6 +37,7 @@ def make_train_step(
     schedule: optax.Schedule,
     label_smoothing: float,
     dropout_samples: int = 1,
+    take_gradients: Callable[..., tuple[Any, Tree]] = gradients_at_params,
 ) -> TrainStep:
     """Builds the step (state, batch, key) -> (state, metrics).
 
@@ -47,6 +49,8 @@ def make_train_step(
         schedule: learning rate by step, for the metrics.
         label_smoothing: weight of the uniform distribution in the targets, in 0 to 1.
         dropout_samples: masks of the head's dropout, over which the loss is the mean (arXiv:1905.09788).
+        take_gradients: (value_and_gradient, params) -> (value, gradients), from
+            `sharpness.create_gradients`.
     """
 
     def objective(trainable: Tree, statistics: Tree, inputs: Any, targets: Any, mask: Any, key: Any):
@@ -62,14 +66,19 @@ def make_train_step(
     def train_step(state: TrainState, batch: Any, key: Any) -> tuple[TrainState, Metrics]:
         images, targets = augment(stream(key, "augment", state.step), batch.images, batch.labels, batch.mask)
         inputs = normalize(images, preprocessing)
-        (loss, statistics), gradients = jax.value_and_grad(objective, has_aux=True)(
-            state.trainable, state.statistics, inputs, targets, batch.mask, stream(key, "model", state.step)
-        )
+        model_key = stream(key, "model", state.step)
+
+        def value_and_gradient(trainable: Tree) -> tuple[Any, Tree]:
+            return jax.value_and_grad(objective, has_aux=True)(
+                trainable, state.statistics, inputs, targets, batch.mask, model_key
+            )
+
+        (loss, statistics), gradients = take_gradients(value_and_gradient, state.trainable)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.trainable)
         metrics = {
             "loss": loss,
             "gradient_norm": global_norm(gradients),
-            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
+            "learning_rate": jnp.asarray(schedule(state.step) * rate_factor(state.opt_state), jnp.float32),
         }
         updated = TrainState(
             step=state.step + 1,
