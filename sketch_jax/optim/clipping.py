@@ -18,13 +18,14 @@ SMALLEST_GRADIENT_NORM = 1e-6
 
 def clip(options: Descent, gradients: Tree, params: Tree, treatments: Tree) -> Tree:
     """The gradients within the limits that a user set; as they are where there is none."""
+    limited: Any = gradients
     if options.clip_norm is not None:
-        return optax.clip_by_global_norm(options.clip_norm).update(gradients, optax.EmptyState())[0]
+        limited, _ = optax.clip_by_global_norm(options.clip_norm).update(gradients, optax.EmptyState())
     if options.clip_value is not None:
-        return optax.clip(options.clip_value).update(gradients, optax.EmptyState())[0]
+        limited, _ = optax.clip(options.clip_value).update(gradients, optax.EmptyState())
     if options.clip_ratio is not None:
-        return clip_by_units(options.clip_ratio, gradients, params, treatments)
-    return gradients
+        limited = clip_by_units(options.clip_ratio, gradients, params, treatments)
+    return limited
 
 
 def clip_by_units(ratio: float, gradients: Tree, params: Tree, treatments: Tree) -> Tree:

@@ -43,7 +43,7 @@ def scale_by_madgrad(options: Madgrad, treatments: Tree, rate: Any) -> optax.Gra
             origin=jax.tree.map(jnp.copy, params),
         )
 
-    def update(gradients: Any, state: MadgradState, params: Any = None) -> tuple[Any, MadgradState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         count = state.count + 1
 
         def weighted(treatment: Treatment, gradient: Any) -> Any:
@@ -53,12 +53,12 @@ def scale_by_madgrad(options: Madgrad, treatments: Tree, rate: Any) -> optax.Gra
             target = origin - total / (jnp.cbrt(square) + options.epsilon)
             return (1 - options.momentum) * (target - weight)
 
-        terms = jax.tree.map(weighted, treatments, gradients)
+        terms = jax.tree.map(weighted, treatments, updates)
         sums = jax.tree.map(jnp.add, state.sums, terms)
         squares = jax.tree.map(
-            lambda square, term, gradient: square + term * gradient, state.squares, terms, gradients
+            lambda square, term, gradient: square + term * gradient, state.squares, terms, updates
         )
-        updates = jax.tree.map(step, state.origin, sums, squares, params)
-        return updates, MadgradState(count=count, squares=squares, sums=sums, origin=state.origin)
+        steps = jax.tree.map(step, state.origin, sums, squares, params)
+        return steps, MadgradState(count=count, squares=squares, sums=sums, origin=state.origin)
 
     return optax.GradientTransformation(init, update)

@@ -43,13 +43,13 @@ def orthogonal_momentum(options: Muon, treatments: Tree) -> optax.GradientTransf
     """
     average = optax.ema(options.momentum, debias=False)
 
-    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        means, state = average.update(gradients, state)
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        means, state = average.update(updates, state)
         if options.nesterov:
             means = jax.tree.map(
                 lambda mean, gradient: options.momentum * mean + (1 - options.momentum) * gradient,
                 means,
-                gradients,
+                updates,
             )
 
         def orthogonal(treatment: Treatment, mean: Any) -> Any:

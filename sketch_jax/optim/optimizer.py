@@ -88,11 +88,11 @@ def _create_scheduled(
             core=core_of(options, treatments, 0.0).init(params),
         )
 
-    def update(gradients: Any, state: OptimizerState, params: Any = None) -> tuple[Any, OptimizerState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         rate = schedule(state.count) * state.rate_factor
-        limited = clip(options, gradients, params, treatments)
-        updates, core = core_of(options, treatments, rate).update(limited, state.core, params)
-        return updates, OptimizerState(count=state.count + 1, rate_factor=state.rate_factor, core=core)
+        limited = clip(options, updates, params, treatments)
+        steps, core = core_of(options, treatments, rate).update(limited, state.core, params)
+        return steps, OptimizerState(count=state.count + 1, rate_factor=state.rate_factor, core=core)
 
     return optax.GradientTransformation(init, update)
 

@@ -33,15 +33,15 @@ def sgdp_steps(options: Sgdp, treatments: Tree) -> optax.GradientTransformation:
 
 
 def _looking_ahead(adam: optax.GradientTransformation, options: AdamP) -> optax.GradientTransformation:
-    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        directions, state = adam.update(gradients, state, params)
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        directions, state = adam.update(updates, state, params)
         share = (1 - options.beta1) / (1 - options.beta1**state.count)
 
         def ahead(direction: Any, gradient: Any, square: Any) -> Any:
             size = jnp.sqrt(square / (1 - options.beta2**state.count)) + options.epsilon
             return options.beta1 * direction + share * gradient / size
 
-        return jax.tree.map(ahead, directions, gradients, state.nu), state
+        return jax.tree.map(ahead, directions, updates, state.nu), state
 
     return optax.GradientTransformation(adam.init, update)
 
@@ -62,9 +62,9 @@ def _with_projection(
 
         return by_block(of_block, treatment)(gradient, direction, weight)
 
-    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        directions, state = inner.update(gradients, state, params)
-        return jax.tree.map(step, treatments, gradients, directions, params), state
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        directions, state = inner.update(updates, state, params)
+        return jax.tree.map(step, treatments, updates, directions, params), state
 
     return optax.GradientTransformation(inner.init, update)
 
@@ -87,7 +87,9 @@ def project(
         Directions, and whether the weights were found scale-invariant.
     """
     units = _tangential(weights, gradients, directions, delta, epsilon)
-    whole = _tangential(*(array.reshape(1, -1) for array in (weights, gradients, directions)), delta, epsilon)
+    whole = _tangential(
+        weights.reshape(1, -1), gradients.reshape(1, -1), directions.reshape(1, -1), delta, epsilon
+    )
     projected = jnp.where(whole[1], whole[0].reshape(directions.shape), directions)
     return jnp.where(units[1], units[0], projected), units[1] | whole[1]
 

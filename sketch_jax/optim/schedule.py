@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import optax
 from jax import numpy as jnp
 
@@ -78,7 +79,8 @@ def warmup_length(schedule: Schedule, steps: int, steps_per_epoch: int) -> int:
 
 def last_rate(schedule: Schedule, learning_rate: optax.Schedule, steps: int) -> float:
     """The rate that the end of a run has, or approaches where it falls to the end."""
-    return float(learning_rate(steps if isinstance(schedule, WarmupCosine) else max(steps - 1, 0)))
+    step = steps if isinstance(schedule, WarmupCosine) else max(steps - 1, 0)
+    return np.asarray(learning_rate(step)).item()
 
 
 def in_steps(epochs: float | None, steps: int | None, steps_per_epoch: int) -> int:
@@ -134,7 +136,11 @@ def _cosine(schedule: WarmupCosine, course: Course) -> optax.Schedule:
 def _step(schedule: Step, course: Course) -> optax.Schedule:
     """The rates of torch's StepLR."""
     every = max(in_steps(schedule.every_epochs, schedule.every_steps, course.steps_per_epoch), 1)
-    return lambda step: _fallen(schedule, course, step // every)
+
+    def learning_rate(step: Any) -> Any:
+        return _fallen(schedule, course, step // every)
+
+    return learning_rate
 
 
 def _multi_step(schedule: MultiStep, course: Course) -> optax.Schedule:

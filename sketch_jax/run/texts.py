@@ -74,7 +74,7 @@ def rate_text(setting: Setting) -> str:
 def duration_text(steps: int, steps_per_epoch: int) -> str:
     """A duration in epochs where these are round, else in steps.
 
-    >>> duration_text(20, 20), duration_text(10, 20), duration_text(7, 20)
+    >>> duration_text(20, 20), duration_text(10, 20), duration_text(7, 30)
     ('1 epoch', '0.5 epochs', '7 steps')
     """
     epochs = round(steps / steps_per_epoch, 2)
