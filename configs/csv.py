@@ -7,7 +7,8 @@ from sketch_jax.augment.options import Augmentation
 from sketch_jax.config import Config
 from sketch_jax.data.csv_table import Csv
 from sketch_jax.models.model_options import ModelOptions
-from sketch_jax.optim.options import AdamW, WarmupCosine
+from sketch_jax.optim.options import AdamW
+from sketch_jax.optim.schedule_options import WarmupCosine
 
 
 def get_config() -> Config:

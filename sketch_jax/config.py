@@ -16,7 +16,8 @@ from sketch_jax.errors import InputError, suggestion
 from sketch_jax.losses.options import CrossEntropy, Loss
 from sketch_jax.models.model_options import ModelOptions
 from sketch_jax.models.tuning_options import Everything, Rates, Tuning
-from sketch_jax.optim.options import AdamW, WarmupCosine
+from sketch_jax.optim.options import AdamW, Optimizer
+from sketch_jax.optim.schedule_options import Schedule, WarmupCosine
 from sketch_jax.preprocessing import PreprocessingChanges
 from sketch_jax.train.options import Averaging, Checkpointing, Logging, Swa
 
@@ -61,9 +62,9 @@ class Config:
     """Factors of the learning rate, parameter by parameter."""
     loss: Loss = CrossEntropy()
     """What training minimises."""
-    optimizer: AdamW = AdamW()
+    optimizer: Optimizer = AdamW()
     """How gradients become updates."""
-    schedule: WarmupCosine = WarmupCosine()
+    schedule: Schedule = WarmupCosine()
     """Learning rate over the steps."""
     averaging: Averaging | None = None
     """Average of the weights over the steps, of what is trained alone; None: none is kept."""

@@ -16,7 +16,8 @@ from sketch_jax.data.pipeline import evaluation_batches
 from sketch_jax.data.records import Batch, Examples
 from sketch_jax.inference.predict import as_predictions, predict_logits
 from sketch_jax.metrics import summarise
-from sketch_jax.optim.optimizer import create_optimizer
+from sketch_jax.optim.optimizer import create_optimizer, predicting_params
+from sketch_jax.optim.sharpness import create_gradients
 from sketch_jax.predictions import Predictions
 from sketch_jax.run.data import Data
 from sketch_jax.run.phases import Phase, begin_phase
@@ -128,6 +129,7 @@ def compile_train_step(setting: Setting, phase: Phase, batch: Batch) -> Compiled
         average=None
         if config.averaging is None
         else create_average(config.averaging, setting.plan.steps_per_epoch),
+        take_gradients=create_gradients(config.optimizer),
     )
     state = abstract_state(setting, phase)
     results = jax.tree.map(lambda _: everywhere, state), everywhere
@@ -159,6 +161,8 @@ def make_predict(setting: Setting, phase: Phase, programs: Programs, averaged: b
         averaged: whether the average predicts, in place of the newest weights.
     """
     frozen = frozen_of(setting, phase)
+    optimizer = setting.config.optimizer
+    find_params = jax.jit(functools.partial(predicting_params, optimizer, rate_of=phase.rate_of))
 
     def predict(
         state: TrainState, examples: Examples, rows: np.ndarray, cache: ImageCache | None
@@ -172,6 +176,8 @@ def make_predict(setting: Setting, phase: Phase, programs: Programs, averaged: b
             cache=cache,
         )
         trainable, statistics = predicting_values(state, averaged)
+        if not averaged:
+            trainable = find_params(trainable, state.opt_state)
         logits = predict_logits(
             lambda images: programs.predict.call(trainable, frozen, statistics, images),
             batches,

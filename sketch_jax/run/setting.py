@@ -17,6 +17,7 @@ from sketch_jax.config import Config, run_directory
 from sketch_jax.data.order import steps_per_epoch
 from sketch_jax.data.sampling import row_weights
 from sketch_jax.losses.create import Objective, create_loss
+from sketch_jax.optim.options import base_of
 from sketch_jax.optim.schedule import create_schedule
 from sketch_jax.run.data import Data, class_counts, load_data
 from sketch_jax.run.phases import Phase, create_phases
@@ -58,7 +59,7 @@ def prepare(config: Config, console: Console) -> Setting:
     check_batch_size(config.batch_size, mesh, config.accumulation_steps)
     data = load_data(config, directory, console)
     plan = make_plan(config, len(data.train_rows))
-    rate = config.optimizer.learning_rate
+    rate = base_of(config.optimizer).learning_rate
     schedule = create_schedule(config.schedule, rate, plan.steps, plan.steps_per_epoch)
     weights = row_weights(config.sampling, data.dataset.train, data.train_rows, data.dataset.tasks)
     objective = create_loss(config.loss, class_counts(data), data.dataset.tasks)

@@ -11,6 +11,9 @@ from sketch_jax.config import Config
 from sketch_jax.data.doodles import Doodles
 from sketch_jax.data.sampling import Uniform
 from sketch_jax.models.tuning_options import TuningStage
+from sketch_jax.optim.options import base_of
+from sketch_jax.optim.schedule import last_rate, warmup_length
+from sketch_jax.optim.schedule_options import Plateau
 from sketch_jax.run.data import class_counts
 from sketch_jax.run.phases import Phase, tuning_stages
 from sketch_jax.run.programs import abstract_state, frozen_of, phase_optimizer
@@ -49,16 +52,12 @@ def opening_lines(setting: Setting) -> Sequence[str]:
 def training_texts(setting: Setting) -> Mapping[str, Sequence[str]]:
     """How long training is, and at which rates."""
     config, plan = setting.config, setting.plan
-    first_rate, last_rate = (np.asarray(setting.schedule(step)).item() for step in (0, plan.steps))
     return {
         "training": [
             f"{counted(config.epochs, 'epoch')} × {counted(plan.steps_per_epoch, 'step')} of "
             f"{counted(plan.batch_size, 'image')} = {counted(plan.steps, 'step')}{leftover_text(setting)}"
         ],
-        "rate": [
-            f"{first_rate:.3g} at first, {config.optimizer.learning_rate:.3g} after "
-            f"{counted(config.schedule.warmup_epochs, 'epoch')}, {last_rate:.3g} at the end"
-        ],
+        "rate": [rate_text(setting)],
     }
 
 
@@ -97,6 +96,30 @@ def update_bytes(setting: Setting, phase: Phase, trainable: Tree) -> int:
     opt_state = jax.eval_shape(phase_optimizer(setting, phase).init, trainable)
     copies = 1 if setting.config.averaging is None else 2
     return count_bytes(opt_state) + copies * count_bytes(trainable)
+
+
+def rate_text(setting: Setting) -> str:
+    """How the learning rate begins, peaks and ends."""
+    options, schedule, plan = setting.config.schedule, setting.schedule, setting.plan
+    first, last = np.asarray(schedule(0)).item(), last_rate(options, schedule, plan.steps)
+    warmup = warmup_length(options, plan.steps, plan.steps_per_epoch)
+    peak = base_of(setting.config.optimizer).learning_rate
+    risen = f", {peak:.3g} after {duration_text(warmup, plan.steps_per_epoch)}" if warmup else ""
+    if isinstance(options, Plateau):
+        last_text = f"times {options.factor:g} where {options.metric} stands still"
+    else:
+        last_text = f"{last:.3g} at the end"
+    return f"{first:.3g} at first{risen}, {last_text}"
+
+
+def duration_text(steps: int, steps_per_epoch: int) -> str:
+    """A duration in epochs where these are round, else in steps.
+
+    >>> duration_text(20, 20), duration_text(10, 20), duration_text(7, 30)
+    ('1 epoch', '0.5 epochs', '7 steps')
+    """
+    epochs = round(steps / steps_per_epoch, 2)
+    return counted(epochs, "epoch") if epochs * steps_per_epoch == steps else counted(steps, "step")
 
 
 def counted(number: int | float, noun: str) -> str:

@@ -14,6 +14,7 @@ from sketch_jax.data.pipeline import training_batches
 from sketch_jax.data.prefetch import Prefetcher
 from sketch_jax.run.data import decode_to_memory
 from sketch_jax.run.phases import Phase, end_step, next_phase, phase_of_state
+from sketch_jax.run.plateau import PlateauKeeper, create_keeper
 from sketch_jax.run.programs import (
     Programs,
     abstract_state,
@@ -79,34 +80,36 @@ def train(
         InputError: a loss, held-out too, or a gradient norm is not finite, images cannot be read, or the disk
             is full.
     """
-    phase, state = restore(setting, checkpoints)
+    phase, state, extra = restore(setting, checkpoints)
     phase, state = go_on(setting, phase, state)
+    keeper = create_keeper(setting, extra)
     first_step = int(jax.device_get(state.step))
     programs, cache = compile_and_decode(setting, phase, setting.plan.steps - first_step)
     begun = Begun(phase=phase, programs=programs, state=state, cache=cache)
     with Tracker(
         setting.directory, step=first_step, tensorboard=setting.config.logging.tensorboard
     ) as tracker:
-        save = create_save(setting, checkpoints, tracker, saved)
+        save = create_save(setting, checkpoints, tracker, saved, keeper)
         if first_step == 0:
             measured = make_evaluate(setting, phase, programs, cache)(state)
+            keeper.check(measured)
             report_before_training(measured, tracker, setting.console)
             if setting.plan.steps == 0:
                 save(begun)(0, state, measured.get(selection(setting)))
         with TrainingProgress(setting.plan, first_step, setting.console) as progress:
-            trained = run_phases(setting, begun, save, tracker, progress, stop_requested)
+            trained = run_phases(setting, begun, save, tracker, progress, stop_requested, keeper)
     checkpoints.wait()
     return trained
 
 
-def restore(setting: Setting, checkpoints: Checkpoints) -> tuple[Phase, TrainState]:
-    """The newest whole checkpoint and the phase that it is of, or the start."""
+def restore(setting: Setting, checkpoints: Checkpoints) -> tuple[Phase, TrainState, Mapping[str, Any]]:
+    """The phase of the newest whole checkpoint, its state and what stands beside it; or the start."""
     restored = checkpoints.restore_latest(lambda step: template_at(setting, step))
     if restored is None:
-        return setting.phases[0], initial_state(setting)
+        return setting.phases[0], initial_state(setting), {}
     setting.console.print(f"going on from the checkpoint of step {restored.step:,}")
     phase = phase_of_state(setting.phases, restored.step)
-    return phase, from_disk(restored.state, abstract_state(setting, phase))
+    return phase, from_disk(restored.state, abstract_state(setting, phase)), restored.extra
 
 
 def template_at(setting: Setting, step: int) -> TrainState:
@@ -127,6 +130,7 @@ def run_phases(
     tracker: Tracker,
     progress: TrainingProgress,
     stop_requested: Callable[[], bool],
+    keeper: PlateauKeeper,
 ) -> Trained:
     """Runs the loop for each phase that is left."""
     outcomes: list[Outcome] = []
@@ -139,6 +143,7 @@ def run_phases(
             advance=progress.advance,
             stop_requested=stop_requested,
             selection=selection(setting),
+            adjust=keeper.adjust,
         )
         outcome, seconds = run_loop(setting, begun, calls)
         outcomes.append(outcome)
@@ -177,7 +182,11 @@ def selection(setting: Setting) -> str:
 
 
 def create_save(
-    setting: Setting, checkpoints: Checkpoints, tracker: Tracker, saved: Callable[[], None]
+    setting: Setting,
+    checkpoints: Checkpoints,
+    tracker: Tracker,
+    saved: Callable[[], None],
+    keeper: PlateauKeeper,
 ) -> Callable[[Begun], Save]:
     """Builds, for a phase, the function that keeps a state on disk; of the last the mean is finished."""
 
@@ -187,7 +196,8 @@ def create_save(
                 if isinstance(setting.config.averaging, Swa) and step == setting.plan.steps > 0:
                     state = finish_mean(setting, begun, state, tracker)
                 stored = for_disk(state)
-            checkpoints.save(step, stored, extra={"position": {"step": step}}, metric=metric)
+            extra = {"position": {"step": step}, **keeper.to_json()}
+            checkpoints.save(step, stored, extra=extra, metric=metric)
             saved()
 
         return save

@@ -82,6 +82,8 @@ class Calls:
     """Whether to save and leave."""
     selection: str = SELECTION_METRIC
     """The metric of `evaluate` that is saved with a state."""
+    adjust: Callable[[TrainState, Mapping[str, float]], TrainState] = lambda state, measured: state
+    """The state to save and to go on with after an evaluation; it may have another factor of the rate."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -162,6 +164,8 @@ def fit(
             pending = []
             calls.write(step, {name: value for name, value in latest.items() if name.startswith("train/")})
             measured = _evaluate_at_epoch_end(step, state, plan, calls)
+            if measured:
+                state = calls.adjust(state, measured)
             latest |= held_out_names(measured)
             if plan.ends_epoch(step) or plan.saves(step) or stopping:
                 calls.save(step, state, measured.get(calls.selection))

@@ -12,7 +12,8 @@ from jaxtyping import Array, Float
 from sketch_jax.arrays import Images, Inputs
 from sketch_jax.keys import stream
 from sketch_jax.models.model import Model
-from sketch_jax.optim.optimizer import global_norm
+from sketch_jax.optim.optimizer import global_norm, rate_factor
+from sketch_jax.optim.sharpness import gradients_at_params
 from sketch_jax.preprocessing import Preprocessing
 from sketch_jax.train.accumulation import Examples, accumulated
 from sketch_jax.train.averages import Average
@@ -44,6 +45,7 @@ def make_train_step(
     whole: Whole = join,
     accumulation_steps: int = 1,
     average: Average | None = None,
+    take_gradients: Callable[..., tuple[Any, Tree]] = gradients_at_params,
 ) -> TrainStep:
     """Builds the step (state, frozen, batch, key) -> (state, metrics).
 
@@ -59,6 +61,8 @@ def make_train_step(
         accumulation_steps: micro-batches that a batch, augmented as a whole, is computed in one after the
             other; batch norms see each by itself.
         average: moves the state's averages after the update; None: there are none.
+        take_gradients: (value_and_gradient, params) -> (value, gradients), from
+            `sharpness.create_gradients`.
     """
     objective = make_objective(model, whole, loss, dropout_samples)
     differentiate = accumulated(jax.value_and_grad(objective, has_aux=True), accumulation_steps)
@@ -71,12 +75,12 @@ def make_train_step(
         def value_and_gradient(trainable: Tree) -> tuple[Any, Tree]:
             return differentiate(trainable, frozen, state.statistics, examples, model_key)
 
-        (value, statistics), gradients = value_and_gradient(state.trainable)
+        (value, statistics), gradients = take_gradients(value_and_gradient, state.trainable)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.trainable)
         metrics = {
             "loss": value,
             "gradient_norm": global_norm(gradients),
-            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
+            "learning_rate": jnp.asarray(schedule(state.step) * rate_factor(state.opt_state), jnp.float32),
         }
         updated = dataclasses.replace(
             state,

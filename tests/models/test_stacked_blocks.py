@@ -9,7 +9,7 @@ from jax import numpy as jnp
 from transformer_cases import CASES, EVA_CASES, SIZE, hurried
 
 from sketch_jax.models.architectures import create_model
-from sketch_jax.optim.optimizer import is_decayed
+from sketch_jax.optim.treatments import is_decayed
 from sketch_jax.trees import flatten, stack_blocks, unflatten, unstack_blocks
 
 KINDS = {

@@ -1,138 +1,198 @@
-import math
+import warnings
 
-import jax
 import numpy as np
-import optax
 import pytest
-from jax import numpy as jnp
 
 from sketch_jax.errors import InputError
-from sketch_jax.optim import small_leaves
-from sketch_jax.optim.optimizer import create_optimizer, decay_group, decay_mask, global_norm, is_decayed
-from sketch_jax.optim.options import AdamW, WarmupCosine
-from sketch_jax.optim.schedule import create_schedule
-from sketch_jax.optim.small_leaves import pack, unpack
-from sketch_jax.trees import map_with_path
+from sketch_jax.optim.schedule import create_schedule, last_rate, warmup_length
+from sketch_jax.optim.schedule_options import (
+    Constant,
+    MultiStep,
+    OneCycle,
+    Plateau,
+    Step,
+    WarmRestarts,
+    WarmupCosine,
+)
+
+PEAK = 1e-3
+STEPS, EPOCH = 120, 4
 
 
-def test_the_rate_is_initial_at_step_0_peak_after_the_warm_up_and_half_way_down_in_the_middle():
-    options = WarmupCosine(warmup_epochs=1.0, initial_learning_rate=1e-6, final_learning_rate=1e-5)
-    schedule = create_schedule(options, 1e-3, steps=110, steps_per_epoch=10)
+def rates(schedule, steps=STEPS, steps_per_epoch=EPOCH):
+    return np.asarray(create_schedule(schedule, PEAK, steps, steps_per_epoch)(np.arange(steps)))
+
+
+def same(ours, theirs):
+    np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=1e-11)
+
+
+@pytest.fixture
+def sgd():
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("timm")
+    return torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=PEAK)
+
+
+def torch_rates(optimizer, scheduler, every=1):
+    """The rate of each step, of a scheduler that is stepped after so many steps."""
+    found = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch misses calls of optimizer.step
+        for step in range(STEPS):
+            found.append(optimizer.param_groups[0]["lr"])
+            if (step + 1) % every == 0:
+                scheduler.step()
+    return np.asarray(found)
+
+
+def timm_rates(scheduler):
+    return np.asarray([scheduler._get_lr(step)[0] for step in range(STEPS)])
+
+
+@pytest.mark.parametrize(("every", "factor"), [(10.0, 0.1), (5.0, 0.5), (5.0, 0.1)])
+def test_step_falls_where_torch_step_lr_falls_that_is_stepped_at_the_ends_of_epochs(sgd, every, factor):
+    from torch.optim.lr_scheduler import StepLR
+
+    ours = rates(Step(every_epochs=every, factor=factor))
+    same(ours, torch_rates(sgd, StepLR(sgd, int(every), factor), every=EPOCH))
+    border = int(every) * EPOCH
+    assert ours[border - 1] == pytest.approx(PEAK)
+    assert ours[border] == pytest.approx(PEAK * factor)
+
+
+def test_step_with_a_warm_up_agrees_with_timm(sgd):
+    from timm.scheduler.step_lr import StepLRScheduler
+
+    scheduler = StepLRScheduler(sgd, 30, 0.3, warmup_t=12, warmup_lr_init=1e-6, warmup_prefix=False)
+    same(rates(Step(every_steps=30, every_epochs=None, factor=0.3, warmup_epochs=3.0)), timm_rates(scheduler))
+
+
+def test_multi_step_agrees_with_torch_in_steps_and_in_epochs(sgd):
+    from torch.optim.lr_scheduler import MultiStepLR
+
+    expected = torch_rates(sgd, MultiStepLR(sgd, [3, 11, 20], 0.2), every=EPOCH)
+    same(rates(MultiStep(at_epochs=(3.0, 11.0, 20.0), factor=0.2)), expected)
+    same(rates(MultiStep(at_epochs=None, at_steps=(12, 44, 80), factor=0.2)), expected)
+
+
+def test_falls_end_at_the_minimum_rate():
+    assert rates(Step(every_epochs=5.0, minimum_learning_rate=3e-5))[-1] == pytest.approx(3e-5)
+    assert rates(MultiStep(at_epochs=(2.0, 3.0), minimum_learning_rate=5e-5))[-1] == pytest.approx(5e-5)
+
+
+@pytest.mark.parametrize("warmup", [0, 7, 20])
+def test_warm_up_and_cosine_agree_with_timm(sgd, warmup):
+    from timm.scheduler.cosine_lr import CosineLRScheduler
+
+    scheduler = CosineLRScheduler(
+        sgd, STEPS - warmup, lr_min=1e-5, warmup_t=warmup, warmup_lr_init=1e-6, warmup_prefix=True
+    )
+    options = WarmupCosine(warmup_epochs=None, warmup_steps=warmup, final_learning_rate=1e-5)
+    same(rates(options), timm_rates(scheduler))
+
+
+@pytest.mark.parametrize("growth", [1, 2, 3])
+def test_warm_restarts_agree_with_torch(sgd, growth):
+    from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
+
+    expected = torch_rates(sgd, CosineAnnealingWarmRestarts(sgd, 12, growth, 1e-6))
+    same(
+        rates(WarmRestarts(cycle_epochs=3.0, cycle_growth=float(growth), final_learning_rate=1e-6)), expected
+    )
+
+
+def test_warm_restarts_from_lower_peaks_after_a_warm_up_agree_with_timm(sgd):
+    from timm.scheduler.cosine_lr import CosineLRScheduler
+
+    scheduler = CosineLRScheduler(
+        sgd, 16, 1e-6, cycle_decay=0.5, cycle_limit=99, warmup_t=8, warmup_lr_init=1e-6, warmup_prefix=True
+    )
+    options = WarmRestarts(
+        cycle_epochs=None, cycle_steps=16, peak_factor=0.5, final_learning_rate=1e-6, warmup_epochs=2.0
+    )
+    same(rates(options), timm_rates(scheduler))
+
+
+@pytest.mark.parametrize("annealing", ["cosine", "linear"])
+@pytest.mark.parametrize("rise", [0.3, 0.21])
+def test_one_cycle_agrees_with_torch(sgd, rise, annealing):
+    from torch.optim.lr_scheduler import OneCycleLR
+
+    form = {"cosine": "cos", "linear": "linear"}[annealing]
+    scheduler = OneCycleLR(
+        sgd, PEAK, STEPS, pct_start=rise, anneal_strategy=form, cycle_momentum=False, div_factor=10.0
+    )
+    options = OneCycle(rise=rise, annealing=annealing, initial_divisor=10.0)
+    same(rates(options), torch_rates(sgd, scheduler))
+
+
+def test_constant_and_plateau_are_a_linear_rise_and_then_the_peak():
+    for record in (Constant, Plateau):
+        expected = np.concatenate([1e-6 + (PEAK - 1e-6) * np.arange(10) / 10, np.full(STEPS - 10, PEAK)])
+        same(rates(record(warmup_epochs=2.5)), expected)
+        same(rates(record()), np.full(STEPS, PEAK))
+
+
+WARMING = [Constant, WarmupCosine, Step, MultiStep, WarmRestarts, Plateau]
+
+
+@pytest.mark.parametrize("record", WARMING)
+def test_every_schedule_has_the_initial_rate_at_step_0_and_the_peak_at_the_end_of_the_warm_up(record):
+    schedule = create_schedule(record(warmup_epochs=2.0), PEAK, STEPS, EPOCH)
     assert float(schedule(0)) == pytest.approx(1e-6)
-    assert float(schedule(5)) == pytest.approx((1e-6 + 1e-3) / 2)
-    assert float(schedule(10)) == pytest.approx(1e-3)
-    assert float(schedule(60)) == pytest.approx((1e-3 + 1e-5) / 2)
-    last = 1e-5 + (1e-3 - 1e-5) * (1 + math.cos(math.pi * 99 / 100)) / 2
-    assert float(schedule(109)) == pytest.approx(last, rel=1e-5)
-    assert float(schedule(110)) == pytest.approx(1e-5)
+    assert float(schedule(4)) == pytest.approx((1e-6 + PEAK) / 2)
+    assert float(schedule(8)) == pytest.approx(PEAK)
+    assert float(schedule(7)) < PEAK
 
 
-def test_without_warm_up_the_first_step_has_the_peak_rate():
-    assert float(create_schedule(WarmupCosine(warmup_epochs=0.0), 1e-3, 10, 5)(0)) == pytest.approx(1e-3)
-
-
-def test_a_fraction_of_an_epoch_can_be_the_warm_up():
-    schedule = create_schedule(WarmupCosine(warmup_epochs=0.5), 1e-3, 40, 20)
-    assert float(schedule(10)) == pytest.approx(1e-3)
-
-
-def test_a_warm_up_that_does_not_fit_is_refused_with_a_remedy():
-    with pytest.raises(
-        InputError,
-        match=r"--schedule.warmup-epochs 4: a warm-up of 40 steps does not fit in a run of 40 steps; "
-        r"choose --schedule.warmup-epochs 0.4, or more --epochs",
-    ):
-        create_schedule(WarmupCosine(warmup_epochs=4.0), 1e-3, 40, 10)
+@pytest.mark.parametrize("record", WARMING)
+def test_a_warm_up_in_steps_is_that_in_epochs(record):
+    ours = rates(record(warmup_epochs=None, warmup_steps=6))
+    np.testing.assert_array_equal(ours, rates(record(warmup_epochs=1.5)))
+    assert float(create_schedule(record(warmup_epochs=0.0), PEAK, STEPS, EPOCH)(0)) == pytest.approx(PEAK)
 
 
 @pytest.mark.parametrize(
-    ("record", "numbers", "message"),
+    ("schedule", "end"),
     [
-        (AdamW, {"learning_rate": -1.0}, "--optimizer.learning-rate -1: must be above 0"),
-        (AdamW, {"learning_rate": math.nan}, "--optimizer.learning-rate nan: must be above 0"),
-        (AdamW, {"clip_norm": 0.0}, "--optimizer.clip-norm 0: must be above 0"),
-        (AdamW, {"weight_decay": -0.1}, "--optimizer.weight-decay -0.1: must be at least 0"),
-        (AdamW, {"beta2": 1.0}, "--optimizer.beta2 1: must be at least 0 and below 1"),
-        (WarmupCosine, {"warmup_epochs": -1.0}, "--schedule.warmup-epochs -1: must be at least 0"),
-        (WarmupCosine, {"final_learning_rate": math.inf}, "--schedule.final-learning-rate inf: must be"),
+        (Constant(), PEAK),
+        (WarmupCosine(final_learning_rate=1e-5), 1e-5),
+        (Step(every_epochs=10.0), PEAK * 0.01),
+        (MultiStep(at_epochs=(29.0,)), PEAK * 0.1),
+        (WarmRestarts(cycle_epochs=15.0), PEAK * (1 + np.cos(np.pi * 59 / 60)) / 2),
+        (OneCycle(), PEAK / 25 / 1e4),
     ],
 )
-def test_numbers_out_of_their_ranges_are_refused(record, numbers, message):
+def test_the_last_rate_is_that_of_the_last_step_or_what_the_cosine_falls_to(schedule, end):
+    found = last_rate(schedule, create_schedule(schedule, PEAK, STEPS, EPOCH), STEPS)
+    assert found == pytest.approx(end, rel=1e-4)
+
+
+def test_one_cycle_peaks_after_its_rise():
+    peak_step = warmup_length(OneCycle(rise=0.25), STEPS, EPOCH)
+    assert peak_step == np.argmax(rates(OneCycle(rise=0.25)))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        (
+            WarmupCosine(warmup_epochs=4.0),
+            r"--schedule.warmup-epochs 4: a warm-up of 40 steps does not fit in a run of 40 steps; "
+            r"choose --schedule.warmup-epochs 0.4, or more --epochs",
+        ),
+        (
+            Constant(warmup_epochs=None, warmup_steps=50),
+            r"--schedule.warmup-steps 50: a warm-up of 50 steps does not fit in a run of 40 steps; "
+            r"choose --schedule.warmup-steps 4, or more --epochs",
+        ),
+    ],
+)
+def test_a_warm_up_that_does_not_fit_is_refused_with_a_remedy(schedule, message):
     with pytest.raises(InputError, match=message):
-        record(**numbers)
+        create_schedule(schedule, PEAK, 40, 10)
 
 
-def parameters():
-    generator = np.random.default_rng(0)
-    return {
-        "pos_embed": jnp.asarray(generator.normal(size=(1, 4, 3)), jnp.float32),
-        "norm": {"scale": jnp.ones(3), "bias": jnp.asarray(generator.normal(size=3), jnp.float32)},
-        "stem": {"kernel": jnp.asarray(generator.normal(size=(2, 2)), jnp.float32)},
-        "head": {"kernel": jnp.asarray(generator.normal(size=(3, 2)), jnp.float32), "bias": jnp.ones(2)},
-    }
-
-
-def test_only_matrices_decay_under_a_zero_gradient():
-    params = parameters()
-    optimizer = create_optimizer(AdamW(learning_rate=0.1, weight_decay=0.5), optax.constant_schedule(0.1))
-    gradients = jax.tree.map(jnp.zeros_like, params)
-    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
-    after = optax.apply_updates(params, updates)
-    np.testing.assert_allclose(after["head"]["kernel"], params["head"]["kernel"] * 0.95, rtol=1e-6)
-    for path in (("pos_embed",), ("norm", "scale"), ("norm", "bias"), ("head", "bias")):
-        before_leaf, after_leaf = params, after
-        for name in path:
-            before_leaf, after_leaf = before_leaf[name], after_leaf[name]
-        np.testing.assert_array_equal(before_leaf, after_leaf)
-    packed = pack(params, decay_group)
-    assert decay_mask(packed)["small"] == {"undecayed": False, "decayed": True}
-
-
-@pytest.mark.parametrize("small_elements", [0, 5, 10**6])
-def test_packed_leaves_come_back_whatever_is_small(small_elements, monkeypatch):
-    monkeypatch.setattr(small_leaves, "SMALL_ELEMENTS", small_elements)
-    params = parameters()
-    packed = pack(params, decay_group)
-    sizes = {group: vector.size for group, vector in packed["small"].items()}
-    assert (
-        sizes
-        == {0: {}, 5: {"undecayed": 8, "decayed": 4}, 10**6: {"undecayed": 20, "decayed": 10}}[small_elements]
-    )
-    back = unpack(packed, params, decay_group)
-    assert jax.tree.structure(back) == jax.tree.structure(params)
-    jax.tree.map(np.testing.assert_array_equal, back, params)
-
-
-def test_the_global_norm_is_that_of_all_leaves():
-    flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(parameters())])
-    assert float(global_norm(parameters())) == pytest.approx(float(np.linalg.norm(flat)), rel=1e-6)
-
-
-@pytest.mark.parametrize("small_elements", [0, 5, 10**6])
-def test_five_steps_agree_with_torch_adamw(small_elements, monkeypatch):
-    torch = pytest.importorskip("torch")
-    monkeypatch.setattr(small_leaves, "SMALL_ELEMENTS", small_elements)
-    params = parameters()
-    optimizer = create_optimizer(
-        AdamW(weight_decay=0.05, epsilon=1e-8, clip_norm=1.0), optax.constant_schedule(1e-2)
-    )
-    state = optimizer.init(params)
-    leaves, structure = jax.tree.flatten(params)
-    decayed = jax.tree.leaves(map_with_path(is_decayed, params))
-    tensors = [torch.tensor(np.asarray(leaf), requires_grad=True) for leaf in leaves]
-    groups = [
-        {"params": [tensor], "weight_decay": 0.05 if decays else 0.0}
-        for tensor, decays in zip(tensors, decayed, strict=True)
-    ]
-    reference = torch.optim.AdamW(groups, lr=1e-2, eps=1e-8)
-    generator = np.random.default_rng(1)
-    for _ in range(5):
-        gradients = [generator.normal(size=leaf.shape).astype(np.float32) * 3 for leaf in leaves]
-        for tensor, gradient in zip(tensors, gradients, strict=True):
-            tensor.grad = torch.tensor(gradient)
-        torch.nn.utils.clip_grad_norm_(tensors, 1.0)
-        reference.step()
-        updates, state = optimizer.update(jax.tree.unflatten(structure, gradients), state, params)
-        params = optax.apply_updates(params, updates)
-    for leaf, tensor in zip(jax.tree.leaves(params), tensors, strict=True):
-        np.testing.assert_allclose(leaf, tensor.detach().numpy(), atol=1e-6)
+def test_without_a_step_the_rate_is_0():
+    assert create_schedule(WarmupCosine(), PEAK, 0, 10)(0) == 0.0
