@@ -84,8 +84,8 @@ def _from_run(directory: Path) -> Exportable:
     heads = record["model"].get("heads", {})
     if heads:
         raise InputError(
-            f"{trained.origin}: has heads {', '.join(heads)} of its loss, and timm's models end in one linear "
-            "map with a logit for each class; train with another --loss to export to timm"
+            f"{trained.origin}: has heads {', '.join(heads)} of its loss, and timm's models end in one "
+            "linear map with a logit for each class; train with another --loss to export to timm"
         )
     class_names = tuple(record["class_names"])
     config = describe_for_timm(

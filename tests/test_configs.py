@@ -19,6 +19,8 @@ from sketch_jax.losses.create import create_loss
 from sketch_jax.models.architectures import create_model, default_image_size
 from sketch_jax.models.heads import replace_head, replaces_head
 from sketch_jax.optim.optimizer import create_optimizer
+from sketch_jax.optim.options import base_of
+from sketch_jax.optim.sharpness import create_gradients
 from sketch_jax.preprocessing import Preprocessing
 from sketch_jax.tasks import joined_names
 from sketch_jax.train.state import create_state
@@ -64,7 +66,7 @@ def test_a_configuration_traces_at_full_size(path):
     model = create_model(architecture, class_count=class_count, image_size=size)
     if replaces_head(config.model.head, objective.heads):
         model = replace_head(model, config.model.head, tasks=objective.heads, ordinal=objective.ordinal_heads)
-    schedule = optax.constant_schedule(config.optimizer.learning_rate)
+    schedule = optax.constant_schedule(base_of(config.optimizer).learning_rate)
     optimizer = create_optimizer(config.optimizer, schedule)
     step = make_train_step(
         model,
@@ -73,6 +75,7 @@ def test_a_configuration_traces_at_full_size(path):
         optimizer,
         schedule,
         objective.loss,
+        take_gradients=create_gradients(config.optimizer),
     )
     rows = config.batch_size
     images = jax.ShapeDtypeStruct((rows, size, size, 3), np.uint8)

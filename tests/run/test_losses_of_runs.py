@@ -35,7 +35,7 @@ from sketch_jax.losses.options import (
 from sketch_jax.main import parse_config
 from sketch_jax.models.head_options import HeadOptions
 from sketch_jax.models.model_options import ModelOptions
-from sketch_jax.optim.options import WarmupCosine
+from sketch_jax.optim.schedule_options import WarmupCosine
 from sketch_jax.predictions import load_predictions
 
 TASKS = MultiTask(

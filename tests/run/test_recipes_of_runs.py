@@ -125,8 +125,8 @@ def test_a_run_says_how_its_rate_begins_peaks_and_ends(tmp_path, recipe, text):
     [
         (
             ["--schedule.metric", "acuracy"],
-            "--schedule.metric acuracy: no such held-out metric; there are accuracy, loss, macro_f1, "
-            "top5_accuracy; did you mean 'accuracy'",
+            "--schedule.metric acuracy: no such held-out metric; there are accuracy, "
+            "expected_calibration_error, loss, macro_f1, top5_accuracy; did you mean 'accuracy'",
         ),
         (
             ["--split.fraction", "0"],

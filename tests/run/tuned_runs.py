@@ -13,7 +13,8 @@ from sketch_jax.data.doodles import Doodles
 from sketch_jax.data.options import Loading
 from sketch_jax.data.splits import HoldOut
 from sketch_jax.models.model_options import ModelOptions
-from sketch_jax.optim.options import AdamW, WarmupCosine
+from sketch_jax.optim.options import AdamW
+from sketch_jax.optim.schedule_options import WarmupCosine
 from sketch_jax.run import run
 from sketch_jax.train.checkpoint_arrays import read_leaves
 from sketch_jax.train.options import Checkpointing, Logging

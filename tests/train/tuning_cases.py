@@ -8,6 +8,8 @@ import optax
 from jax import numpy as jnp
 
 from sketch_jax.data.records import Batch
+from sketch_jax.losses.create import create_loss
+from sketch_jax.losses.options import CrossEntropy
 from sketch_jax.models.architectures import create_model
 from sketch_jax.models.batch_norms import freeze_norms
 from sketch_jax.preprocessing import Preprocessing
@@ -77,7 +79,7 @@ def step_of(model, division, optimizer, **options):
             plain,
             optimizer,
             lambda step: 0.1,
-            0.1,
+            create_loss(CrossEntropy(), np.ones(CLASSES, np.int64)).loss,
             whole=functools.partial(whole, division),
             **options,
         )
