@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sketch_jax import serialization
+from sketch_jax.augment.curriculum_options import Curriculum
 from sketch_jax.augment.options import Augmentation
 from sketch_jax.data.options import Loading
 from sketch_jax.data.sources import Doodles, Source
@@ -44,8 +45,8 @@ class Config:
     """Architecture and start weights."""
     preprocessing: PreprocessingChanges = PreprocessingChanges()
     """Changes to the preprocessing that the weights ask for."""
-    augmentation: Augmentation = Augmentation()
-    """What training images go through, on the device."""
+    augmentation: Augmentation | Curriculum = Augmentation()
+    """What training images go through, on the device: the same in all epochs, or in stages."""
     optimizer: AdamW = AdamW()
     """How gradients become updates."""
     schedule: WarmupCosine = WarmupCosine()

@@ -59,7 +59,7 @@ def test_a_configuration_traces_at_full_size(path):
     step = make_train_step(
         model,
         Preprocessing(image_size=size),
-        create_augment(config.augmentation, 250),
+        create_augment(config.augmentation, 250, 100),
         optimizer,
         schedule,
         config.label_smoothing,

@@ -1,11 +1,10 @@
 """What a user sets about augmentation (imports no jax, so that `--help` starts fast)."""
 
 import dataclasses
-from typing import Literal
 
+from sketch_jax.augment.mixing_options import Mixing
+from sketch_jax.augment.policies.options import Policy
 from sketch_jax.errors import refuse_faults
-
-MixMode = Literal["batch", "pair", "element"]
 
 RANGES = {
     "horizontal_flip": (0.0, 1.0),
@@ -14,10 +13,6 @@ RANGES = {
     "shift": (0.0, 0.5),
     "brightness": (0.0, 1.0),
     "contrast": (0.0, 1.0),
-    "mixup_alpha": (0.0, 100.0),
-    "cutmix_alpha": (0.0, 100.0),
-    "mix_probability": (0.0, 1.0),
-    "mix_switch_probability": (0.0, 1.0),
 }
 SCALE_RANGE = (0.25, 4.0)
 
@@ -40,18 +35,14 @@ class Augmentation:
     """Pixel values are multiplied by a factor drawn uniformly from 1 minus this to 1 plus this; 0 to 1."""
     contrast: float = 0.0
     """Distances from the image's mean grey are multiplied by a factor drawn as for brightness; 0 to 1."""
-    mixup_alpha: float = 0.0
-    """Mixup of two images and their targets by a share from Beta(alpha, alpha); 0 is off, at most 100."""
-    cutmix_alpha: float = 0.0
-    """Cutmix: a box of another image is pasted in; where no border clips it, its area is one minus a share
-    from Beta(alpha, alpha); 0 is off, at most 100."""
-    mix_probability: float = 1.0
-    """Probability that mixup or cutmix happens at all, where one of them is on; 0 to 1."""
-    mix_switch_probability: float = 0.5
-    """Probability of cutmix rather than mixup, where both are on; 0 to 1."""
-    mix_mode: MixMode = "batch"
-    """Who shares the draws of mixup and cutmix: all of the `batch`, each `pair` of partners, or no one, each
-    `element` having its own (timm: `elem`)."""
+    policy: Policy | None = None
+    """Operations drawn from a table, after the geometric ones above; `parse_policy` reads timm's strings like
+    `rand-m9-mstd0.5-inc1`. None: no policy."""
+    mixing: Mixing | None = None
+    """Mixup and cutmix, after all else. None: neither."""
+    only_classes: tuple[int, ...] | None = None
+    """Indices of the classes whose images are augmented; the others pass unchanged, unmixed too, but may be
+    mixed into an augmented one. None: images of all classes."""
 
     def __post_init__(self):
         """Refuses values outside their ranges."""

@@ -1,6 +1,6 @@
 """How strong each operation is: data, so that a step compiled once runs with any strengths."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -13,8 +13,8 @@ Strengths = Mapping[str, Strength]
 """Strength of each operation that is on, by its field in `Augmentation`. An operation that is absent is not
 traced; a value that is there may be."""
 
-MIXING = ("mixup_alpha", "cutmix_alpha")
-"""Strengths of which at least one is there where batches are mixed."""
+OFF: Mapping[str, tuple[float, ...]] = {"scale": (1.0, 1.0)}
+"""Strengths at which an operation changes nothing, where it is not 0."""
 
 
 def create_strengths(options: Augmentation) -> Strengths:
@@ -32,11 +32,17 @@ def create_strengths(options: Augmentation) -> Strengths:
         "brightness": options.brightness,
         "contrast": options.contrast,
     }
-    if options.mix_probability:
-        values |= {"mixup_alpha": options.mixup_alpha, "cutmix_alpha": options.cutmix_alpha}
-    if any(values.get(name) for name in MIXING):
-        values |= {
-            "mix_probability": options.mix_probability,
-            "mix_switch_probability": options.mix_switch_probability,
-        }
     return {name: np.asarray(value, np.float32) for name, value in values.items() if value}
+
+
+def stack_strengths(stages: Sequence[Strengths]) -> Strengths:
+    """The strengths of stages, with an axis for them in front; what is off in one of them is there, and off.
+
+    >>> stack_strengths([{}, create_strengths(Augmentation(vertical_flip=0.5))])["vertical_flip"].tolist()
+    [0.0, 0.5]
+    """
+    names = sorted({name for stage in stages for name in stage})
+    return {
+        name: np.stack([np.asarray(stage.get(name, OFF.get(name, 0.0)), np.float32) for stage in stages])
+        for name in names
+    }

@@ -72,7 +72,7 @@ def compile_train_step(setting: Setting, placed: TrainState, batch: Batch) -> Co
     step = make_train_step(
         start.model,
         start.preprocessing,
-        create_augment(config.augmentation, start.model.class_count),
+        create_augment(config.augmentation, start.model.class_count, setting.plan.steps_per_epoch),
         create_optimizer(config.optimizer, setting.schedule),
         setting.schedule,
         config.label_smoothing,

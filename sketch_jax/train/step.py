@@ -42,7 +42,7 @@ def make_train_step(
     Args:
         model: the functions of the architecture.
         preprocessing: mean and standard deviation of the inputs.
-        augment: (key, images, labels, mask) -> (images of 0 to 1, soft targets).
+        augment: (key, step, images, labels, mask) -> (images of 0 to 1, soft targets).
         optimizer: from gradients to updates.
         schedule: learning rate by step, for the metrics.
         label_smoothing: weight of the uniform distribution in the targets, in 0 to 1.
@@ -60,7 +60,8 @@ def make_train_step(
         return sum(losses) / dropout_samples, statistics
 
     def train_step(state: TrainState, batch: Any, key: Any) -> tuple[TrainState, Metrics]:
-        images, targets = augment(stream(key, "augment", state.step), batch.images, batch.labels, batch.mask)
+        augment_key = stream(key, "augment", state.step)
+        images, targets = augment(augment_key, state.step, batch.images, batch.labels, batch.mask)
         inputs = normalize(images, preprocessing)
         (loss, statistics), gradients = jax.value_and_grad(objective, has_aux=True)(
             state.trainable, state.statistics, inputs, targets, batch.mask, stream(key, "model", state.step)

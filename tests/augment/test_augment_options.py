@@ -31,10 +31,6 @@ def test_all_values_outside_their_ranges_are_refused_in_one_message():
         {"scale": (0.2, 1.0)},
         {"scale": (1.0, 4.1)},
         {"scale": (float("nan"), 1.0)},
-        {"mixup_alpha": -0.8},
-        {"cutmix_alpha": 101.0},
-        {"mix_probability": 2.0},
-        {"mix_switch_probability": -1.0},
     ],
 )
 def test_each_range_is_held(values):
@@ -54,7 +50,6 @@ def test_help_starts_without_jax():
 
 def test_what_is_off_has_no_strength():
     assert create_strengths(Augmentation()) == {}
-    assert create_strengths(Augmentation(mixup_alpha=0.8, cutmix_alpha=1.0, mix_probability=0.0)) == {}
 
 
 def test_every_strength_keeps_its_value():
@@ -66,12 +61,8 @@ def test_every_strength_keeps_its_value():
         scale=(0.8, 1.2),
         brightness=0.4,
         contrast=0.6,
-        mixup_alpha=0.7,
-        cutmix_alpha=0.9,
-        mix_probability=0.85,
-        mix_switch_probability=0.0,
     )
     strengths = create_strengths(options)
-    assert set(strengths) | {"mix_switch_probability"} == set(vars(options)) - {"mix_mode"}
+    assert set(strengths) == set(vars(options)) - {"policy", "mixing", "only_classes"}
     for name, strength in strengths.items():
         np.testing.assert_array_equal(strength, np.float32(getattr(options, name)))

@@ -109,7 +109,7 @@ def change_values(
     On a CPU an image goes through what is drawn for it and nothing else, one image after another; a GPU would
     wait for the host between two images, and takes all operations on all images in less time.
     """
-    steps = _make_steps(layout)
+    steps = make_steps(layout)
     if steps is None:
         return pixels
     return jax.lax.platform_dependent(
@@ -121,7 +121,7 @@ def change_values(
     )
 
 
-def _make_steps(layout: Layout) -> Callable[[Array, Array, Array], Array] | None:
+def make_steps(layout: Layout) -> Callable[[Array, Array, Array], Array] | None:
     """Builds (image, operations, arguments) -> image of what can happen; None where no value can change."""
     tabled = [name for name in TABLES if name in layout.operations]
     others = [name for name in NEIGHBOURS if name in layout.operations]

@@ -31,14 +31,10 @@ def draw_policy(key: Key[Array, ""], repertoire: Repertoire, layout: Layout, cou
         layout: that the repertoire was made for.
         count: images.
     """
-
-    def draw(image_key: Key[Array, ""]) -> tuple[Array, Array, Array]:
-        chain_key, share_key = jax.random.split(image_key)
-        draw_chain = jax.vmap(lambda one_key: _draw_chain(one_key, repertoire, layout))
-        operations, arguments = draw_chain(jax.random.split(chain_key, layout.chains))
-        return operations, arguments, _draw_shares(share_key, repertoire, layout)
-
-    return Drawn(*jax.vmap(draw)(jax.random.split(key, count)))
+    chain_key, share_key = jax.random.split(key)
+    draw_chains = jax.vmap(jax.vmap(lambda one_key: _draw_chain(one_key, repertoire, layout)))
+    operations, arguments = draw_chains(jax.random.split(chain_key, (count, layout.chains)))
+    return Drawn(operations, arguments, _draw_shares(share_key, repertoire, layout, count))
 
 
 def _draw_chain(
@@ -61,7 +57,7 @@ def _draw_rows(key: Key[Array, ""], repertoire: Repertoire, draws: int) -> Int[A
         Kool et al., Stochastic Beams and Where to Find Them (2019), section 2.3.
     """
     rows = repertoire.weights.shape[-1]
-    scores = jnp.log(repertoire.weights) + jax.random.gumbel(key, (draws, rows))
+    scores = jnp.log(repertoire.weights).reshape(1, -1) + jax.random.gumbel(key, (draws, rows))
     several = jnp.argsort(-scores[0])[jnp.minimum(jnp.arange(draws), rows - 1)]
     return jnp.where(repertoire.distinct, several, jnp.argmax(scores, axis=-1))
 
@@ -81,14 +77,19 @@ def _draw_arguments(
     return happen < entries.probability, arguments
 
 
-def _draw_shares(key: Key[Array, ""], repertoire: Repertoire, layout: Layout) -> Float[Array, " chain"]:
-    """The share of each chain: Dirichlet times Beta where chains are blended, else the first has all."""
-    alone = jnp.zeros(layout.chains).at[0].set(1.0)
+def _draw_shares(
+    key: Key[Array, ""], repertoire: Repertoire, layout: Layout, count: int
+) -> Float[Array, "batch chain"]:
+    """The share of each chain: Dirichlet times Beta where chains are blended, else the first has all.
+
+    Both are ratios of Gamma variables, in logarithms lest a small alpha give 0 / 0.
+    """
+    chains = jnp.arange(layout.chains).reshape(1, -1)
+    alone = jnp.broadcast_to(jnp.where(chains == 0, 1.0, 0.0), (count, layout.chains))
     if not layout.blends:
         return alone
-    chain_key, whole_key = jax.random.split(key)
     alpha = jnp.where(repertoire.alpha > 0.0, repertoire.alpha, 1.0)
-    gammas = jax.random.gamma(chain_key, alpha, (layout.chains,))
-    gammas = jnp.where(jnp.arange(layout.chains) < repertoire.width, gammas, 0.0)
-    blended = jax.random.beta(whole_key, alpha, alpha) * gammas / gammas.sum()
+    gammas = jax.random.loggamma(key, alpha, (count, layout.chains + 2))
+    parts = jnp.where(chains < repertoire.width, gammas[:, 2:], -jnp.inf)
+    blended = jax.nn.softmax(gammas[:, :2])[:, :1] * jax.nn.softmax(parts)
     return jnp.where(repertoire.alpha > 0.0, blended, alone)

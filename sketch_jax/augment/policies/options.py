@@ -133,7 +133,7 @@ class ThreeAugment:
 Policy: TypeAlias = AutoAugment | RandAugment | TrivialAugmentWide | AugMix | ThreeAugment
 
 
-def _range_fault(flag: str, value: float, low: float, high: float) -> str | None:
+def _range_fault(flag: str, value: float | int, low: float | int, high: float | int) -> str | None:
     if math.isfinite(value) and low <= value <= high:
         return None
     return f"--augmentation.policy.{flag} {value:g}: must be {low:g} to {high:g}"
