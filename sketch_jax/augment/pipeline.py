@@ -4,15 +4,17 @@ from collections.abc import Callable
 
 import jax
 from jax import numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, UInt8
 
 from sketch_jax.arrays import Images, Ink, Labels, Mask, Targets
-from sketch_jax.augment.geometry import GEOMETRIC, draw_matrices
+from sketch_jax.augment.fields import distorts, draw_fields
+from sketch_jax.augment.geometry import draw_matrices, moves
 from sketch_jax.augment.mixing import mix
+from sketch_jax.augment.operations import change_bytes, changes_bytes
 from sketch_jax.augment.options import Augmentation, MixMode
-from sketch_jax.augment.photometry import PHOTOMETRIC, draw_factors
-from sketch_jax.augment.resample import warp
-from sketch_jax.augment.strengths import MIXING, Strengths, create_strengths
+from sketch_jax.augment.photometry import PHOTOMETRIC
+from sketch_jax.augment.resample import warp, warp_from
+from sketch_jax.augment.strengths import MIXING, Strengths, create_strengths, is_on
 from sketch_jax.keys import stream
 
 Augmented = tuple[Float[Array, "batch height width 3"], Targets]
@@ -66,14 +68,25 @@ def augment_batch(
 
 
 def augment_ink(key: Key[Array, ""], strengths: Strengths, images: Images) -> Ink:
-    """Each image on its own, as ink, after the geometric and then the photometric operations."""
-    count, height, width, _ = images.shape
-    ink = 255 - jnp.asarray(images)
-    if any(name in strengths for name in GEOMETRIC):
-        matrices = draw_matrices(stream(key, "geometry"), strengths, count, (height, width))
-        ink = warp(ink, matrices)
+    """Each image on its own, as ink: geometry, then operations on bytes, then the jitter of colours."""
+    ink = move_ink(key, strengths, 255 - jnp.asarray(images))
+    if changes_bytes(strengths):
+        pixels = 255 - jnp.round(ink).astype(jnp.uint8)
+        ink = 255 - change_bytes(stream(key, "bytes"), strengths, pixels)
     ink = ink.astype(jnp.float32) / 255.0
-    for name, adjust in PHOTOMETRIC.items():
+    for name, (adjust, draw) in PHOTOMETRIC.items():
         if name in strengths:
-            ink = adjust(ink, draw_factors(stream(key, name), strengths[name], count))
+            ink = adjust(ink, draw(stream(key, name), strengths[name], len(images)))
     return ink
+
+
+def move_ink(key: Key[Array, ""], strengths: Strengths, ink: UInt8[Array, "batch height width 3"]) -> Array:
+    """Bytes of ink through all geometric operations that are on, resampled once; bytes where none is."""
+    count, height, width, _ = ink.shape
+    matrices = jnp.broadcast_to(jnp.eye(3), (count, 3, 3))
+    if moves(strengths):
+        matrices = draw_matrices(stream(key, "geometry"), strengths, count, (height, width))
+    if distorts(strengths) or is_on(strengths, "perspective"):
+        places = draw_fields(stream(key, "fields"), strengths, count, (height, width))
+        return warp_from(ink, *places, matrices)
+    return warp(ink, matrices) if moves(strengths) else ink
