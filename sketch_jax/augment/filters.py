@@ -128,9 +128,12 @@ def _blurred(pixels: Images, sigmas: PerImage) -> Values:
 
 
 def _gaussian_matrix(sigmas: PerImage, size: int) -> Float[Array, "batch size size"]:
-    """The share of each input in each output; what lies beyond an end counts as a copy of it."""
+    """The share of each input in each output; what lies beyond an end counts as a copy of it.
+
+    An input counts over the whole width of its pixel, which by itself spreads it by a twelfth.
+    """
     places = jnp.arange(size, dtype=jnp.float32)
-    spread = jnp.sqrt(2.0) * jnp.maximum(sigmas, 1e-3).reshape(-1, 1, 1)
+    spread = jnp.sqrt(2.0 * jnp.maximum(sigmas * sigmas - 1.0 / 12.0, 1e-6)).reshape(-1, 1, 1)
     edges = jnp.concatenate([jnp.array([-jnp.inf]), places[1:] - 0.5, jnp.array([jnp.inf])])
     distances = edges.reshape(1, 1, -1) - places.reshape(1, -1, 1)
     shares = 0.5 * jax.lax.erf(distances / spread)

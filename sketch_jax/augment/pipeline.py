@@ -4,18 +4,21 @@ from collections.abc import Callable
 
 import jax
 from jax import numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, Num, UInt8
 
 from sketch_jax.arrays import Images, Ink, Labels, Mask, Targets
 from sketch_jax.augment.curriculum_options import Curriculum
-from sketch_jax.augment.geometry import GEOMETRIC, draw_matrices
+from sketch_jax.augment.fields import distorts, draw_fields
+from sketch_jax.augment.geometry import draw_matrices, moves
 from sketch_jax.augment.mixing import mix, mixing_due
+from sketch_jax.augment.operations import change_bytes, changes_bytes
 from sketch_jax.augment.options import Augmentation
-from sketch_jax.augment.photometry import PHOTOMETRIC, draw_factors
+from sketch_jax.augment.photometry import PHOTOMETRIC
 from sketch_jax.augment.plan import Layouts, Plan, create_plan, plan_at
 from sketch_jax.augment.policies.apply import Matrices, apply_policy
 from sketch_jax.augment.policies.repertoire import Layout
-from sketch_jax.augment.resample import warp
+from sketch_jax.augment.resample import warp, warp_from
+from sketch_jax.augment.strengths import Strengths, is_on
 from sketch_jax.keys import stream
 
 Step = int | Int[Array, ""]
@@ -48,7 +51,7 @@ def create_augment(
     return augment
 
 
-def scale_images(images: Images, image_size: int) -> Images:
+def scale_images(images: Images, image_size: int) -> UInt8[Array, "batch size size 3"]:
     """Squares of another size, smoothed where they shrink, as Pillow's bilinear resize smooths them."""
     shape = len(images), image_size, image_size, 3
     with jax.default_matmul_precision("highest"):
@@ -96,34 +99,53 @@ def augment_batch(
 
 
 def augment_ink(key: Key[Array, ""], plan: Plan, layout: Layout | None, images: Images) -> Ink:
-    """Each image on its own, as ink, after the geometric operations, the policy and the photometric ones."""
-    count, height, width, _ = images.shape
-    ink, strengths = 255 - jnp.asarray(images), plan.strengths
-    matrices = None
-    if any(name in strengths for name in GEOMETRIC):
-        matrices = draw_matrices(stream(key, "geometry"), strengths, count, (height, width))
-    if plan.repertoire is not None and layout is not None:
+    """Each image on its own, as ink: geometry, a policy, operations on bytes, then the jitter of colours."""
+    count, strengths = len(images), plan.strengths
+    ink = 255 - jnp.asarray(images)
+    if plan.repertoire is None or layout is None:
+        ink = move_ink(key, strengths, ink, None)
+    else:
 
         def read(after: Matrices | None) -> Images:
-            return _read_bytes(ink, matrices, after)
+            return as_bytes(move_ink(key, strengths, 255 - jnp.asarray(images), after))
 
-        ink = apply_policy(stream(key, "policy"), plan.repertoire, layout, count, (height, width), read)
-    elif matrices is not None:
-        ink = warp(ink, matrices) / 255.0
-    else:
-        ink = ink.astype(jnp.float32) / 255.0
-    for name, adjust in PHOTOMETRIC.items():
+        ink = 255.0 * apply_policy(
+            stream(key, "policy"), plan.repertoire, layout, count, images.shape[1:3], read
+        )
+    if changes_bytes(strengths):
+        ink = 255 - change_bytes(stream(key, "bytes"), strengths, as_bytes(ink))
+    ink = ink.astype(jnp.float32) / 255.0
+    for name, (adjust, draw) in PHOTOMETRIC.items():
         if name in strengths:
-            ink = adjust(ink, draw_factors(stream(key, name), strengths[name], count))
+            ink = adjust(ink, draw(stream(key, name), strengths[name], count))
     return ink
 
 
-def _read_bytes(ink: Images, first: Matrices | None, after: Matrices | None) -> Images:
-    """Images as bytes of which 255 is paper, through the maps that there are."""
-    if first is None and after is None:
-        return 255 - ink
-    if first is not None and after is not None:
-        matrices = jnp.matmul(first, after, precision="highest")
-    else:
-        matrices = first if after is None else after
-    return 255 - jnp.round(warp(ink, matrices)).astype(jnp.uint8)
+def as_bytes(ink: Num[Array, "batch height width 3"]) -> Images:
+    """Images of which 255 is paper, from ink of 0 to 255."""
+    return 255 - jnp.round(ink).astype(jnp.uint8)
+
+
+def move_ink(
+    key: Key[Array, ""],
+    strengths: Strengths,
+    ink: UInt8[Array, "batch height width 3"],
+    after: Matrices | None,
+) -> Array:
+    """Bytes of ink through all geometric operations that are on, resampled once; bytes where none is.
+
+    Args:
+        key: of these images.
+        strengths: operations that are absent are not traced.
+        ink: images.
+        after: maps of further operations, upon those by a matrix and before the distortions. None: none.
+    """
+    count, height, width, _ = ink.shape
+    matrices = jnp.broadcast_to(jnp.eye(3), (count, 3, 3)) if after is None else after
+    if moves(strengths):
+        drawn = draw_matrices(stream(key, "geometry"), strengths, count, (height, width))
+        matrices = drawn if after is None else jnp.matmul(drawn, after, precision="highest")
+    if distorts(strengths) or is_on(strengths, "perspective"):
+        places = draw_fields(stream(key, "fields"), strengths, count, (height, width))
+        return warp_from(ink, *places, matrices)
+    return warp(ink, matrices) if moves(strengths) or after is not None else ink

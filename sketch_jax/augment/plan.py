@@ -68,7 +68,7 @@ def create_plan(
 def plan_at(plan: Plan, first_steps: Int[np.ndarray, " stage"], step: Int[Array, ""]) -> Plan:
     """The arrays of the stage that a step is in."""
     if len(first_steps) == 1:
-        return jax.tree.map(lambda values: values[0], plan)
+        return jax.tree.map(lambda values: np.asarray(values[0]), plan)
     stage = stage_at(first_steps, step)
     return jax.tree.map(lambda values: jnp.asarray(values)[stage], plan)
 
