@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from jax import numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
@@ -31,44 +32,51 @@ def draw_policy(key: Key[Array, ""], repertoire: Repertoire, layout: Layout, cou
         layout: that the repertoire was made for.
         count: images.
     """
-    chain_key, share_key = jax.random.split(key)
-    draw_chains = jax.vmap(jax.vmap(lambda one_key: _draw_chain(one_key, repertoire, layout)))
-    operations, arguments = draw_chains(jax.random.split(chain_key, (count, layout.chains)))
+    number_key, noise_key, share_key = jax.random.split(key, 3)
+    rows, length = repertoire.entries.level.shape
+    places = layout.draws, length
+    # All numbers in one call: each further one costs a fifth of a second of compilation.
+    sizes = layout.draws * rows, 3 * layout.draws * length, 1
+    numbers = jax.random.uniform(number_key, (count, layout.chains, sum(sizes)))
+    noise = jax.random.normal(noise_key, (count, layout.chains, *places))
+
+    def draw(numbers: Float[Array, " number"], noise: Array) -> tuple[Array, Array]:
+        for_rows, for_entries, for_depth = jnp.split(numbers, np.cumsum(sizes)[:-1])
+        drawn = _draw_rows(for_rows.reshape(-1, rows), repertoire)
+        entries: Entries = jax.tree.map(lambda values: jnp.asarray(values)[drawn], repertoire.entries)
+        happens, arguments = _draw_arguments(for_entries.reshape(3, *places), noise, entries)
+        happens &= _is_open(for_depth[0], repertoire, layout).reshape(-1, 1)
+        operations = jnp.where(happens, entries.rules.operation, IDENTITY)
+        return operations.reshape(-1), arguments.reshape(-1)
+
+    operations, arguments = jax.vmap(jax.vmap(draw))(numbers, noise)
     return Drawn(operations, arguments, _draw_shares(share_key, repertoire, layout, count))
 
 
-def _draw_chain(
-    key: Key[Array, ""], repertoire: Repertoire, layout: Layout
-) -> tuple[Int[Array, " step"], Float[Array, " step"]]:
-    row_key, depth_key, level_key = jax.random.split(key, 3)
-    rows = _draw_rows(row_key, repertoire, layout.draws)
-    entries: Entries = jax.tree.map(lambda values: jnp.asarray(values)[rows], repertoire.entries)
-    depth = jax.random.randint(depth_key, (), repertoire.least_draws, repertoire.most_draws + 1)
-    open_yet = (jnp.arange(layout.draws) < depth).reshape(-1, 1)
-    happens, arguments = _draw_arguments(level_key, entries)
-    operations = jnp.where(happens & open_yet, entries.rules.operation, IDENTITY)
-    return operations.reshape(-1), arguments.reshape(-1)
-
-
-def _draw_rows(key: Key[Array, ""], repertoire: Repertoire, draws: int) -> Int[Array, " draw"]:
+def _draw_rows(numbers: Float[Array, "draw row"], repertoire: Repertoire) -> Int[Array, " draw"]:
     """Rows by their weights: the largest of noisy scores each, or (distinct) the largest ones of one set.
 
     References:
         Kool et al., Stochastic Beams and Where to Find Them (2019), section 2.3.
     """
-    rows = repertoire.weights.shape[-1]
-    scores = jnp.log(repertoire.weights).reshape(1, -1) + jax.random.gumbel(key, (draws, rows))
+    draws, rows = numbers.shape
+    scores = jnp.log(repertoire.weights).reshape(1, -1) - jnp.log(-jnp.log(numbers))
     several = jnp.argsort(-scores[0])[jnp.minimum(jnp.arange(draws), rows - 1)]
     return jnp.where(repertoire.distinct, several, jnp.argmax(scores, axis=-1))
 
 
+def _is_open(number: Float[Array, ""], repertoire: Repertoire, layout: Layout) -> Bool[Array, " draw"]:
+    """Whether a chain goes on to each of its draws."""
+    choices = (repertoire.most_draws - repertoire.least_draws + 1).astype(np.float32)
+    depth = repertoire.least_draws + jnp.floor(number * choices).astype(jnp.int32)
+    return jnp.arange(layout.draws) < depth
+
+
 def _draw_arguments(
-    key: Key[Array, ""], entries: Entries
+    numbers: Float[Array, "3 draw place"], noise: Float[Array, "draw place"], entries: Entries
 ) -> tuple[Bool[Array, "draw place"], Float[Array, "draw place"]]:
     """Whether each operation takes place, and its argument."""
-    uniform_key, normal_key = jax.random.split(key)
-    happen, coin, share = jax.random.uniform(uniform_key, (3, *entries.level.shape))
-    noise = jax.random.normal(normal_key, entries.level.shape)
+    happen, coin, share = numbers
     spread = jnp.where(jnp.isinf(entries.spread), 0.0, entries.spread)
     levels = jnp.where(jnp.isinf(entries.spread), share * entries.level, entries.level + spread * noise)
     binned = jnp.floor(share * entries.bins) / jnp.maximum(entries.bins - 1, 1)
