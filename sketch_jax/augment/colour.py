@@ -13,8 +13,9 @@ from sketch_jax.augment.tables import LUMA_WEIGHTS, PerImage
 
 def luma(pixels: Images) -> Int[Array, "batch height width 1"]:
     """Grey of each pixel, 0 to 255, as Pillow rounds it."""
+    values = jnp.asarray(pixels)
     red, green, blue = (
-        pixels[..., channel : channel + 1].astype(jnp.int32) * weight
+        values[..., channel : channel + 1].astype(jnp.int32) * weight
         for channel, weight in enumerate(LUMA_WEIGHTS)
     )
     return (red + green + blue + 0x8000) >> 16

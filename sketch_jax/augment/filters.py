@@ -106,7 +106,7 @@ def _gradient(grey: Values, difference: Sequence[int], smooth: Sequence[int]) ->
     return jnp.sqrt(down * down + right * right)
 
 
-def _correlate(values: Values, kernel: Sequence[Sequence[float]]) -> Values:
+def _correlate(values: Values, kernel: Sequence[Sequence[int]]) -> Values:
     """The weighted sum of a pixel's 3 x 3 neighbours."""
     height, width = values.shape[1:3]
     padded = jnp.pad(values, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")

@@ -30,8 +30,8 @@ def adjust_contrast(ink: Ink, factors: Factors) -> Ink:
 
 def adjust_saturation(ink: Ink, factors: Factors) -> Ink:
     """Distances of each pixel from its own grey multiplied by a factor: 0 is grey, 1 changes nothing."""
-    weights = jnp.asarray(GREY_WEIGHTS, jnp.float32).reshape(1, 1, 1, 3)
-    grey = 1.0 - jnp.sum(ink * weights, axis=-1, keepdims=True)
+    parts = (weight * ink[..., channel : channel + 1] for channel, weight in enumerate(GREY_WEIGHTS))
+    grey = 1.0 - sum(parts)
     return _as_ink(grey + _per_image(factors) * (1.0 - ink - grey))
 
 
@@ -47,9 +47,14 @@ def adjust_hue(ink: Ink, turns: Factors) -> Ink:
         jnp.where(value == green, 2.0 + (blue - red) * scale, 4.0 + (red - green) * scale),
     )
     sixths += 6.0 * turns.reshape(-1, 1, 1)
-    channels = (jnp.mod(start + sixths, 6.0) for start in (5.0, 3.0, 1.0))
-    lost = [jnp.clip(jnp.minimum(place, 4.0 - place), 0.0, 1.0) for place in channels]
+    lost = [_lost_share(start + sixths) for start in (5.0, 3.0, 1.0)]
     return _as_ink(value[..., None] - chroma[..., None] * jnp.stack(lost, axis=-1))
+
+
+def _lost_share(sixths: Float[Array, "batch height width"]) -> Float[Array, "batch height width"]:
+    """How much of the chroma a channel lacks, that many sixths of the circle from where it lacks none."""
+    place = sixths - 6.0 * jnp.floor(sixths / 6.0)  # jnp.mod calls a function for each number on a CPU
+    return jnp.clip(jnp.minimum(place, 4.0 - place), 0.0, 1.0)
 
 
 def _as_ink(pixels: Float[Array, "batch height width 3"]) -> Ink:

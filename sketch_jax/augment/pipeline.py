@@ -22,7 +22,7 @@ from sketch_jax.augment.strengths import Strengths, is_on
 from sketch_jax.keys import stream
 
 Step = int | Int[Array, ""]
-Augmented = tuple[Float[Array, "batch height width 3"], Targets]
+Augmented = tuple[Float[Array, "batch rows columns 3"], Targets]
 Augment = Callable[[Key[Array, ""], Step, Images, Labels, Mask], Augmented]
 
 

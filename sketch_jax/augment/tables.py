@@ -37,7 +37,11 @@ def histograms(pixels: Images) -> Histograms:
         counts = jnp.zeros(768, jnp.int32).at[bins.reshape(-1)].add(1, mode="promise_in_bounds")
         return counts.reshape(3, 256)
 
-    return jax.vmap(count)(jnp.asarray(pixels))
+    return jax.lax.platform_dependent(
+        jnp.asarray(pixels),
+        cpu=lambda pixels: jax.lax.map(count, pixels),  # three times as fast there as all at once
+        default=jax.vmap(count),
+    )
 
 
 def histograms_after(counts: Histograms, tables: Tables) -> Histograms:
@@ -50,10 +54,21 @@ def histograms_after(counts: Histograms, tables: Tables) -> Histograms:
 
 
 def apply_tables(pixels: Images, tables: Tables) -> Images:
-    """Each byte replaced by its entry in the table of its image and channel."""
-    count = len(pixels)
-    starts = 256 * jnp.arange(3 * count, dtype=jnp.int32).reshape(count, 1, 1, 3)
-    return tables.reshape(-1).at[starts + pixels].get(mode="promise_in_bounds")
+    """Each byte replaced by its entry in the table of its image and channel.
+
+    The loop and the barrier keep XLA from calculating the tables' entries anew for each pixel.
+    """
+
+    def read(table: UInt8[Array, "3 256"], image: UInt8[Array, "height width 3"]) -> Array:
+        starts = 256 * jnp.arange(3, dtype=jnp.int32).reshape(1, 1, 3)
+        return table.reshape(-1).at[starts + image].get(mode="promise_in_bounds")
+
+    return jax.lax.platform_dependent(
+        tables,
+        jnp.asarray(pixels),
+        cpu=lambda tables, pixels: jax.lax.map(lambda pair: read(*pair), (tables, pixels)),
+        default=lambda tables, pixels: jax.vmap(read)(jax.lax.optimization_barrier(tables), pixels),
+    )
 
 
 def compose(first: Tables, second: Tables) -> Tables:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from jax import numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from sketch_jax.arrays import Images
 from sketch_jax.augment.tables import PerImage
@@ -88,7 +88,7 @@ def _dots(places: Float[Array, "height width"], count: int) -> Int[Array, "heigh
     return jnp.clip(jnp.floor(places + count / 2.0 + 1.0), 0, count + 1).astype(jnp.int32)
 
 
-def _font() -> Int[np.ndarray, "26 7 6"]:
+def _font() -> UInt8[np.ndarray, "26 7 6"]:
     columns = np.array([list(bytes.fromhex(letter)) for letter in FONT.split()], np.uint8)
     dots = (columns[:, None, :] >> np.arange(LETTER_ROWS, dtype=np.uint8)[None, :, None]) & 1
     return np.pad(dots, ((0, 0), (0, 0), (0, 1)))
