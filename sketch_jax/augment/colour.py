@@ -32,5 +32,6 @@ def blend(
     factors: PerImage,
 ) -> Images:
     """Distances from the origin multiplied by a factor, cut to bytes, rounded down as Pillow does."""
-    moved = origin + factors.reshape(-1, 1, 1, 1) * (pixels - origin)
-    return jnp.clip(moved, 0.0, 255.0).astype(jnp.uint8)
+    # Without the limits the product and the sum are rounded as one, and a byte in 500 is one off.
+    distances = jnp.clip(factors.reshape(-1, 1, 1, 1) * (pixels - origin), -65536.0, 65536.0)
+    return jnp.clip(origin + distances, 0.0, 255.0).astype(jnp.uint8)

@@ -155,7 +155,8 @@ def _bytes() -> Float[Array, "1 1 256"]:
 def _blend(origins: PerImage, factors: PerImage) -> Float[Array, "batch 1 256"]:
     """Distances from the origin multiplied by a factor."""
     origins = origins.reshape(-1, 1, 1)
-    return origins + factors.reshape(-1, 1, 1) * (_bytes() - origins)
+    # Without the limits the product and the sum are rounded as one, and not as in Pillow.
+    return origins + jnp.clip(factors.reshape(-1, 1, 1) * (_bytes() - origins), -65536.0, 65536.0)
 
 
 def _for_channels(values: Float[Array, "batch 1 256"]) -> Tables:
