@@ -1,9 +1,9 @@
-"""Milliseconds that each augmentation of a batch takes, jitted, where it happens to every image, and of whole recipes.
+"""Milliseconds that augmentations of a batch take, jitted: each for every image, policies, whole recipes.
 
     python benchmarks/augment.py [--batch-size 64] [--image-size 224] [--only elastic blur] [--turns 5]
 
-Prints a line for each: the fastest turn, and the seconds of compilation. The first line is the way from bytes to
-ink that all others contain.
+Prints a line for each: the fastest turn, and the seconds of compilation. The first line is the way from bytes
+to images of 0 to 1 that all others contain.
 """
 
 import argparse
@@ -13,10 +13,18 @@ import jax
 import numpy as np
 
 from sketch_jax.augment import operation_options as options
+from sketch_jax.augment.mixing_options import Mixing
 from sketch_jax.augment.options import Augmentation
-from sketch_jax.augment.pipeline import augment_ink
-from sketch_jax.augment.strengths import create_strengths
+from sketch_jax.augment.pipeline import create_augment
+from sketch_jax.augment.policies.options import (
+    AugMix,
+    AutoAugment,
+    RandAugment,
+    ThreeAugment,
+    TrivialAugmentWide,
+)
 
+CLASSES = 500
 CASES = {
     "nothing": Augmentation(),
     "affine": Augmentation(horizontal_flip=0.5, rotation_degrees=15.0, shift=0.1, scale=(0.8, 1.2)),
@@ -45,6 +53,13 @@ CASES = {
     "erasing": Augmentation(erasing=options.Erasing(probability=1.0)),
     "noise": Augmentation(noise=options.GaussianNoise(probability=1.0)),
     "colour_jitter": Augmentation(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
+    "auto_augment": Augmentation(policy=AutoAugment()),
+    "rand_augment": Augmentation(policy=RandAugment()),
+    "trivial_augment_wide": Augmentation(policy=TrivialAugmentWide()),
+    "aug_mix": Augmentation(policy=AugMix()),
+    "three_augment": Augmentation(policy=ThreeAugment()),
+    "mixing": Augmentation(mixing=Mixing()),
+    "rand_augment and mixing": Augmentation(horizontal_flip=0.5, policy=RandAugment(), mixing=Mixing()),
     "curriculum's last stage": Augmentation(
         horizontal_flip=0.5,
         vertical_flip=0.5,
@@ -96,16 +111,16 @@ def main() -> None:
 
 def measure(augmentation: Augmentation, images: jax.Array, turns: int) -> tuple[float, float]:
     """Milliseconds of the fastest turn, each with a key of its own, and seconds of compilation."""
-    strengths = create_strengths(augmentation)
+    rows = images, np.arange(len(images), dtype=np.int32) % CLASSES, np.ones(len(images), bool)
     began = time.perf_counter()
-    augment = jax.jit(lambda key, images: augment_ink(key, strengths, images))
-    compiled = augment.lower(jax.random.key(0), images).compile()
+    augment = jax.jit(create_augment(augmentation, CLASSES, steps_per_epoch=100))
+    compiled = augment.lower(jax.random.key(0), 0, *rows).compile()
     seconds = time.perf_counter() - began
     times = []
     for turn in range(turns + 1):
         key = jax.block_until_ready(jax.random.key(turn))
         began = time.perf_counter()
-        jax.block_until_ready(compiled(key, images))
+        jax.block_until_ready(compiled(key, 0, *rows))
         times.append(time.perf_counter() - began)
     return 1e3 * min(times[1:]), seconds
 

@@ -3,9 +3,11 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 from PIL import Image
+from scipy import stats
 
 from sketch_jax.augment.curriculum_options import Curriculum, SizeSpan, Stage, stage_sizes
 from sketch_jax.augment.mixing_options import Mixing
+from sketch_jax.augment.operation_options import Elastic, GridDistortion
 from sketch_jax.augment.options import Augmentation
 from sketch_jax.augment.pipeline import create_augment, scale_images
 from sketch_jax.augment.plan import create_plan, plan_at, stage_at
@@ -26,6 +28,23 @@ STAGES = Curriculum(
         Stage(first_epoch=0),
         Stage(first_epoch=2, augmentation=WILD),
         Stage(first_epoch=5, augmentation=GENTLE),
+    )
+)
+
+FLIPS = {"horizontal_flip": 0.5, "vertical_flip": 0.5, "rotation_probability": 0.5}
+SYSTEM_A = Curriculum(
+    stages=(
+        Stage(first_epoch=0),
+        Stage(first_epoch=5, augmentation=Augmentation(**FLIPS, rotation_degrees=10.0)),
+        Stage(
+            first_epoch=10,
+            augmentation=Augmentation(
+                **FLIPS,
+                rotation_degrees=15.0,
+                elastic=Elastic(alpha=30.0, sigma=4.0, probability=0.5),
+                grid_distortion=GridDistortion(steps=4, limit=0.2, probability=0.5),
+            ),
+        ),
     )
 )
 
@@ -87,6 +106,23 @@ def test_a_stage_is_as_its_augmentation_alone_would_be(staged):
     in_stages = jax.jit(create_augment(both, CLASSES, STEPS))
     alone = jax.jit(create_augment(second, CLASSES, STEPS))
     np.testing.assert_allclose(in_stages(key, 10, *rows)[0], alone(key, 10, *rows)[0], atol=1e-5)
+
+
+def test_the_curriculum_of_system_a_only_flips_and_turns_before_its_last_stage():
+    images, labels, mask = batch(count=64)
+    augment = jax.jit(create_augment(SYSTEM_A, CLASSES, STEPS))
+    flips = [images, images[:, ::-1], images[:, :, ::-1], images[:, ::-1, ::-1]]
+
+    def unturned(step: int) -> int:
+        """Images that are a flip of their own, not turned, pulled or stretched."""
+        augmented = np.asarray(augment(jax.random.key(1), step, images, labels, mask)[0])
+        near = [(np.abs(augmented - flip / 255.0) < 1e-3).all((1, 2, 3)) for flip in flips]
+        return int(np.any(near, 0).sum())
+
+    assert unturned(49) == 64
+    assert stats.binomtest(unturned(50), 64, 0.5).pvalue > 0.001
+    assert stats.binomtest(unturned(99), 64, 0.5).pvalue > 0.001
+    assert stats.binomtest(unturned(100), 64, 0.125).pvalue > 0.001
 
 
 def test_strengths_that_a_stage_lacks_are_there_and_off():

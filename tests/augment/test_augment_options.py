@@ -70,9 +70,7 @@ def test_every_strength_keeps_its_value():
     kinds = typing.get_type_hints(Augmentation)
     first = {name: (*typing.get_args(kind), None)[0] for name, kind in kinds.items()}
     records = {
-        name: kind()
-        for name, kind in first.items()
-        if dataclasses.is_dataclass(kind) and name not in OTHERS
+        name: kind() for name, kind in first.items() if dataclasses.is_dataclass(kind) and name not in OTHERS
     }
     assert len(records) == len(operation_options.RANGES)
     plain = [name for name in kinds if name not in records and name not in OTHERS]
