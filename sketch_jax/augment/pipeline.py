@@ -100,7 +100,7 @@ def augment_batch(
 
 def augment_ink(key: Key[Array, ""], plan: Plan, layout: Layout | None, images: Images) -> Ink:
     """Each image on its own, as ink: geometry, a policy, operations on bytes, then the jitter of colours."""
-    count, strengths = len(images), plan.strengths
+    (count, height, width, _), strengths = images.shape, plan.strengths
     ink = 255 - jnp.asarray(images)
     if plan.repertoire is None or layout is None:
         ink = move_ink(key, strengths, ink, None)
@@ -110,11 +110,11 @@ def augment_ink(key: Key[Array, ""], plan: Plan, layout: Layout | None, images: 
             return as_bytes(move_ink(key, strengths, 255 - jnp.asarray(images), after))
 
         ink = 255.0 * apply_policy(
-            stream(key, "policy"), plan.repertoire, layout, count, images.shape[1:3], read
+            stream(key, "policy"), plan.repertoire, layout, count, (height, width), read
         )
     if changes_bytes(strengths):
         ink = 255 - change_bytes(stream(key, "bytes"), strengths, as_bytes(ink))
-    ink = ink.astype(jnp.float32) / 255.0
+    ink = jnp.asarray(ink, jnp.float32) / 255.0
     for name, (adjust, draw) in PHOTOMETRIC.items():
         if name in strengths:
             ink = adjust(ink, draw(stream(key, name), strengths[name], count))

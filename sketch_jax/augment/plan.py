@@ -65,7 +65,7 @@ def create_plan(
     return Layouts(policy=policy[0], mixing=mixing[0]), plan, first_steps
 
 
-def plan_at(plan: Plan, first_steps: Int[np.ndarray, " stage"], step: Int[Array, ""]) -> Plan:
+def plan_at(plan: Plan, first_steps: Int[np.ndarray, " stage"], step: int | Int[Array, ""]) -> Plan:
     """The arrays of the stage that a step is in."""
     if len(first_steps) == 1:
         return jax.tree.map(lambda values: np.asarray(values[0]), plan)

@@ -4,6 +4,7 @@ References:
     timm/data/auto_augment.py: `NAME_TO_OP`.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -50,11 +51,11 @@ def apply_policy(
     drawn = draw_policy(key, repertoire, layout, count)
     chains = [_run_chain(drawn, chain, layout, shape, read) for chain in range(layout.chains)]
     if not layout.blends:
-        return 1.0 - chains[0].astype(jnp.float32) / 255.0
+        return 1.0 - jnp.asarray(chains[0], jnp.float32) / 255.0
     shares = drawn.shares.reshape(count, -1, 1, 1, 1)
-    blend = (1.0 - shares.sum(1)) * read(None).astype(jnp.float32)
+    blend = (1.0 - shares.sum(1)) * jnp.asarray(read(None), jnp.float32)
     for chain, pixels in enumerate(chains):
-        blend += shares[:, chain] * pixels.astype(jnp.float32)
+        blend += shares[:, chain] * jnp.asarray(pixels, jnp.float32)
     return 1.0 - blend / 255.0
 
 
@@ -76,7 +77,8 @@ def compose_maps(
     """The map of each image's geometric operations, one after another."""
     total = jnp.eye(3).reshape(1, 3, 3)
     for step in range(operations.shape[1]):
-        matrices = jax.vmap(lambda *drawn: map_of(*drawn, shape))(operations[:, step], arguments[:, step])
+        maps = jax.vmap(functools.partial(map_of, shape=shape))
+        matrices = maps(operations[:, step], arguments[:, step])
         total = jnp.matmul(total, matrices, precision="highest")
     return total
 

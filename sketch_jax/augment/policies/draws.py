@@ -45,7 +45,7 @@ def draw_policy(key: Key[Array, ""], repertoire: Repertoire, layout: Layout, cou
         drawn = _draw_rows(for_rows.reshape(-1, rows), repertoire)
         entries: Entries = jax.tree.map(lambda values: jnp.asarray(values)[drawn], repertoire.entries)
         happens, arguments = _draw_arguments(for_entries.reshape(3, *places), noise, entries)
-        happens &= _is_open(for_depth[0], repertoire, layout).reshape(-1, 1)
+        happens = happens & _is_open(for_depth[0], repertoire, layout).reshape(-1, 1)
         operations = jnp.where(happens, entries.rules.operation, IDENTITY)
         return operations.reshape(-1), arguments.reshape(-1)
 
@@ -82,7 +82,7 @@ def _draw_arguments(
     binned = jnp.floor(share * entries.bins) / jnp.maximum(entries.bins - 1, 1)
     levels = jnp.where(entries.bins > 0, binned * entries.level, levels)
     arguments = arguments_of(entries.rules, jnp.clip(levels, 0.0, entries.highest), coin < 0.5)
-    return happen < entries.probability, arguments
+    return happen < jnp.asarray(entries.probability), arguments
 
 
 def _draw_shares(

@@ -118,8 +118,8 @@ class RuleArrays(NamedTuple):
 
 
 def arguments_of(
-    rules: RuleArrays, levels: Float[Array | np.ndarray, "*shape"], negative: Bool[Array, "*shape"]
-) -> Float[Array | np.ndarray, "*shape"]:
+    rules: RuleArrays, levels: Float[Array, "*shape"], negative: Bool[Array, "*shape"]
+) -> Float[Array, "*shape"]:
     """The argument of each operation.
 
     Args:

@@ -59,9 +59,9 @@ def _read_rand_augment(text: str, sections: list[str]) -> RandAugment:
             )
     others = [section for section in sections if not section.startswith("t")]
     # timm's own defaults, which are milder than the record's.
-    defaults = {"magnitude": 10.0, "magnitude_std": 0.0, "increasing": False}
+    defaults: dict[str, Any] = {"magnitude": 10.0, "magnitude_std": 0.0, "increasing": False}
     given = _read_sections(text, others, RAND_AUGMENT)
-    chosen = {"operation_set": names[0]} if names else {}
+    chosen: dict[str, Any] = {"operation_set": names[0]} if names else {}
     return RandAugment(**(defaults | given | chosen))
 
 
