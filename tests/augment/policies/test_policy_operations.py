@@ -85,7 +85,7 @@ def test_an_operation_on_values_is_pillows(changed, name):
             for picture, ours in zip(PICTURES, changed[:, place].astype(int), strict=True):
                 expected = np.asarray(function(Image.fromarray(picture), *given), int)
                 difference = np.abs(ours - expected)
-                # Pillow blurs by boxes, three times, and stretches in floats that fall short of whole numbers.
+                # Pillow blurs by boxes, three times, and stretches in floats just short of whole numbers.
                 mean, highest = {"blur": (1.0, 8), "auto_contrast": (1.0, 1)}.get(name, (0.5, 1))
                 assert difference.mean() <= mean, (value, difference.mean())
                 assert difference.max() <= highest, (value, difference.max())
