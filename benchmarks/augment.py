@@ -1,9 +1,9 @@
-"""Milliseconds that each augmentation of a batch takes, jitted, where it happens to every image, and of whole recipes.
+"""Milliseconds that each augmentation of a batch takes where it happens to all images, and those of recipes.
 
     python benchmarks/augment.py [--batch-size 64] [--image-size 224] [--only elastic blur] [--turns 5]
 
-Prints a line for each: the fastest turn, and the seconds of compilation. The first line is the way from bytes to
-ink that all others contain.
+Prints a line for each: the fastest turn, and the seconds of compilation. The first line is the way from bytes
+to ink that all others contain.
 """
 
 import argparse

@@ -73,7 +73,7 @@ def augment_ink(key: Key[Array, ""], strengths: Strengths, images: Images) -> In
     if changes_bytes(strengths):
         pixels = 255 - jnp.round(ink).astype(jnp.uint8)
         ink = 255 - change_bytes(stream(key, "bytes"), strengths, pixels)
-    ink = ink.astype(jnp.float32) / 255.0
+    ink = jnp.asarray(ink, jnp.float32) / 255.0
     for name, (adjust, draw) in PHOTOMETRIC.items():
         if name in strengths:
             ink = adjust(ink, draw(stream(key, name), strengths[name], len(images)))
