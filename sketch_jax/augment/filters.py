@@ -30,7 +30,10 @@ def sharpen(pixels: Images, factors: PerImage) -> Images:
 
 
 def gaussian_blur(pixels: Images, sigmas: PerImage) -> Images:
-    """A Gaussian of the given standard deviation in pixels, of at least 0, cut off nowhere."""
+    """A Gaussian of the given standard deviation in pixels, of at least 0, cut off nowhere.
+
+    Its true spread is that from 0.8 pixels on; they are too wide for less: 0.5 gives 0.47, 0.3 none.
+    """
     return _rounded(_blurred(pixels, sigmas))
 
 

@@ -62,7 +62,7 @@ class Projective(GeometricTransformation):
         """See `augmax.geometric.GeometricTransformation`."""
         matrix = self.draw(rng, self.strength, coordinates.current_shape)
         if self.probability is not None:
-            happens = jax.random.bernoulli(jax.random.fold_in(rng, 1), self.probability)
+            happens = jax.random.bernoulli(jax.random.fold_in(jnp.asarray(rng), 1), self.probability)
             matrix = jnp.where(happens, matrix, jnp.eye(3))
         coordinates.push_transform(jnp.linalg.inv(matrix) if invert else matrix)
         return coordinates
@@ -180,6 +180,10 @@ def _cross(first: Float[Array, "2"], second: Float[Array, "2"]) -> Float[Array, 
     return first[0] * second[1] - first[1] * second[0]
 
 
+def _flip(create: Callable[[Any], Any], name: str) -> Callable[[Strengths], GeometricTransformation]:
+    return lambda strengths: create(strengths[name])
+
+
 def _always(draw: Callable[..., Any], name: str) -> Callable[[Strengths], GeometricTransformation]:
     return lambda strengths: Projective(draw, strengths[name])
 
@@ -195,8 +199,8 @@ def _sometimes(draw: Callable[..., Any], name: str) -> Callable[[Strengths], Geo
 GEOMETRIC: Mapping[str, Callable[[Strengths], GeometricTransformation]] = {
     "resized_crop": _sometimes(resized_cropping, "resized_crop"),
     "centre_crop": _sometimes(centre_cropping, "centre_crop"),
-    "horizontal_flip": lambda strengths: HorizontalFlip(strengths["horizontal_flip"]),
-    "vertical_flip": lambda strengths: VerticalFlip(strengths["vertical_flip"]),
+    "horizontal_flip": _flip(HorizontalFlip, "horizontal_flip"),
+    "vertical_flip": _flip(VerticalFlip, "vertical_flip"),
     "scale": _always(scaling, "scale"),
     "stretch": _always(stretching, "stretch"),
     "rotation_degrees": lambda strengths: Projective(

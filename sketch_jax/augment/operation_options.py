@@ -1,6 +1,7 @@
 """What a user sets about operations that have several parameters (imports no jax: `--help` starts fast).
 
-All numbers are data: two records of a kind that differ in them share one compiled program.
+All numbers are data: two records of a kind that differ in them share one compiled program. A configuration
+file turns an operation on; the command line then offers its fields, as in `--augmentation.elastic.alpha 50`.
 """
 
 import dataclasses

@@ -61,7 +61,7 @@ def change_bytes(key: Key[Array, ""], strengths: Strengths, pixels: Images) -> I
         pixels: images.
     """
     pixels = _change_single_bytes(key, strengths, pixels)
-    setting = Setting(len(pixels), pixels.shape[1:3])
+    setting = _setting(pixels)
     for name, (change, draw) in OPERATIONS.items():
         if is_on(strengths, name):
             draw_key, happen_key = jax.random.split(stream(key, name))
@@ -84,11 +84,16 @@ def _change_single_bytes(key: Key[Array, ""], strengths: Strengths, pixels: Imag
     composed, counts = tables.identity(count), _histograms(strengths, pixels)
     for name in names:
         draw_key, happen_key = jax.random.split(stream(key, name))
-        (strength,) = TABLES[name](draw_key, _parts(strengths, name), Setting(count, pixels.shape[1:3]))
+        (strength,) = TABLES[name](draw_key, _parts(strengths, name), _setting(pixels))
         happens = _draw_happens(happen_key, strengths, name, count)
         table = tables.choose(happens, tables.TABLES[name](strength, counts), tables.identity(count))
         composed, counts = tables.compose(composed, table), tables.histograms_after(counts, table)
     return tables.apply_tables(pixels, composed)
+
+
+def _setting(pixels: Images) -> Setting:
+    count, height, width, _ = pixels.shape
+    return Setting(count, (height, width))
 
 
 def _histograms(strengths: Strengths, pixels: Images) -> tables.Histograms:

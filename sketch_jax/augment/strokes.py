@@ -2,10 +2,12 @@
 
 import jax
 from jax import numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt8
 
 from sketch_jax.arrays import Images
 from sketch_jax.augment.tables import PerImage
+
+Bytes = UInt8[Array, "batch height width 3"]
 
 
 def thicken(pixels: Images, radii: PerImage) -> Images:
@@ -30,14 +32,14 @@ def thicken(pixels: Images, radii: PerImage) -> Images:
     return jnp.where(erodes, 255 - grown, grown)
 
 
-def _mixed(first: Images, second: Images, shares: Float[Array, " batch"]) -> Images:
+def _mixed(first: Bytes, second: Bytes, shares: Float[Array, " batch"]) -> Bytes:
     """Images with a share of others, which are nowhere brighter, to a 256th."""
     parts = jnp.round(256.0 * shares).astype(jnp.uint16).reshape(-1, 1, 1, 1)
     darker = ((first - second).astype(jnp.uint16) * parts + 128) >> 8
     return first - darker.astype(jnp.uint8)
 
 
-def _darkest(values: Images, axis: int) -> Images:
+def _darkest(values: Bytes, axis: int) -> Bytes:
     """The least value of each pixel and its two neighbours along an axis."""
     size = values.shape[axis]
     widths = [(1, 1) if place == axis else (0, 0) for place in range(4)]
