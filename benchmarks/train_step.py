@@ -93,7 +93,7 @@ def prepare_jax(case: Case) -> Side:
     batch = jax.device_put(Batch(images, labels, np.ones(case.batch_size, bool), rows))
     schedule = optax.constant_schedule(1e-4)
 
-    def plain(key, images, labels, mask):
+    def plain(key, step, images, labels, mask):
         return images.astype(jnp.float32) / 255.0, jax.nn.one_hot(labels, case.classes)
 
     if case.mode == "train":

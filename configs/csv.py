@@ -3,6 +3,7 @@
 python -m sketch_jax.main --config configs/csv.py --source.root data
 """
 
+from sketch_jax.augment.mixing_options import Mixing, RandomBox
 from sketch_jax.augment.options import Augmentation
 from sketch_jax.config import Config
 from sketch_jax.data.csv_table import Csv
@@ -26,8 +27,7 @@ def get_config() -> Config:
             horizontal_flip=0.5,
             vertical_flip=0.5,
             rotation_degrees=15.0,
-            mixup_alpha=0.8,
-            cutmix_alpha=1.0,
+            mixing=Mixing(mixup_alpha=0.8, cutmix=RandomBox(alpha=1.0)),
         ),
         optimizer=AdamW(learning_rate=3e-5, weight_decay=0.05, clip_norm=1.0),
         schedule=WarmupCosine(warmup_epochs=0.5),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sketch_jax import serialization
+from sketch_jax.augment.curriculum_options import Curriculum
 from sketch_jax.augment.options import Augmentation
 from sketch_jax.data.options import Loading
 from sketch_jax.data.sampling import Sampling, Uniform
@@ -54,8 +55,8 @@ class Config:
     """Changes to the preprocessing that the weights ask for."""
     sampling: Sampling = Uniform()
     """How often each training image is drawn."""
-    augmentation: Augmentation = Augmentation()
-    """What training images go through, on the device."""
+    augmentation: Augmentation | Curriculum = Augmentation()
+    """What training images go through, on the device: the same in all epochs, or in stages."""
     tuning: Tuning = Everything()
     """Which parameters are trained."""
     rates: Rates = Rates()

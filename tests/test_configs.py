@@ -71,7 +71,7 @@ def test_a_configuration_traces_at_full_size(path):
     step = make_train_step(
         model,
         Preprocessing(image_size=size),
-        create_augment(config.augmentation, class_count),
+        create_augment(config.augmentation, class_count, 100),
         optimizer,
         schedule,
         objective.loss,

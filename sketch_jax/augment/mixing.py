@@ -1,4 +1,4 @@
-"""Mixup and cutmix: the partner of an image is the one at the same place from the batch's other end.
+"""Mixup and cutmix of a batch.
 
 References:
     Zhang et al., mixup: Beyond Empirical Risk Minimization (2018); Yun et al., CutMix (2019);
@@ -12,9 +12,11 @@ import numpy as np
 from jax import numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from sketch_jax.arrays import Ink, Mask, Targets
-from sketch_jax.augment.options import MixMode
-from sketch_jax.augment.strengths import Strengths
+from sketch_jax.arrays import Ink, Labels, Mask, Targets
+from sketch_jax.augment.mixing_options import MixMode
+from sketch_jax.augment.mixing_strengths import MODES, MixingLayout, MixingStrengths
+
+Share = Float[Array, " batch"]
 
 
 class Box(NamedTuple):
@@ -29,55 +31,102 @@ class Box(NamedTuple):
 class Draws(NamedTuple):
     """What is random about mixing, for each image."""
 
-    share: Float[Array, " batch"]
-    """Of the image itself, before a border clips the box; 1 is unmixed."""
+    happens: Bool[Array, " batch"]
     cut: Bool[Array, " batch"]
     """Cutmix rather than mixup."""
-    row: Int[Array, " batch"]
-    """Centre of the box."""
-    column: Int[Array, " batch"]
+    share: Share
+    """Of the image itself, from a Beta distribution."""
+    row: Share
+    """Where the box is and how large, each uniform from 0 to 1."""
+    column: Share
+    height: Share
+    width: Share
+
+
+class Partners(NamedTuple):
+    """With which image of the batch each is mixed."""
+
+    rows: Int[Array, " batch"]
+    found: Bool[Array, " batch"]
+    """False: with none."""
+
+
+def mixing_due(strengths: MixingStrengths, step: int | Int[Array, ""]) -> MixingStrengths:
+    """The strengths at a step: only every so manieth batch is mixed, and none from the last step on."""
+    due = ((step + 1) % strengths.every == 0) & (step < strengths.until_step)
+    return strengths._replace(probability=jnp.where(due, strengths.probability, 0.0))
 
 
 def mix(
-    key: Key[Array, ""], strengths: Strengths, mode: MixMode, ink: Ink, targets: Targets, mask: Mask
+    key: Key[Array, ""],
+    strengths: MixingStrengths,
+    layout: MixingLayout,
+    ink: Ink,
+    labels: Labels,
+    targets: Targets,
+    mask: Mask,
+    chosen: Mask,
 ) -> tuple[Ink, Targets]:
     """Each image and its target, mixed with its partner's; rows that do not count mix with none.
 
     Args:
         key: of this batch.
-        strengths: `mixup_alpha`, `cutmix_alpha` or both, `mix_probability` and `mix_switch_probability`.
-        mode: who shares the draws.
+        strengths: of one stage; may be traced.
+        layout: that the strengths were made for.
         ink: images.
+        labels: class indices.
         targets: soft labels.
         mask: False where a row does not count.
+        chosen: False where an image stays as it is; it may be another's partner.
     """
-    height, width = ink.shape[1:3]
-    draws = draw_mixing(key, strengths, mode, len(ink), height, width)
-    share = jnp.where(mask & mask[::-1], draws.share, 1.0)
-    box = cut_box(share, draws.row, draws.column, height, width)
-    area = (box.bottom - box.top) * (box.right - box.left)
-    kept_share = jnp.where(draws.cut, 1.0 - area / (height * width), share)
-    cut, share = (values.reshape(-1, 1, 1) for values in (draws.cut, share))
-    kept = jnp.where(cut, ~inside(box, height, width), share)
-    return _blend(ink, kept[..., None]), _blend(targets, kept_share.reshape(-1, 1))
+    draw_key, partner_key = jax.random.split(key)
+    draws = draw_mixing(draw_key, strengths, layout, len(ink))
+    partners = choose_partners(partner_key, strengths, layout, jnp.asarray(labels), jnp.asarray(mask))
+    draws = draws._replace(happens=draws.happens & partners.found & mask & chosen)
+    return mix_as_drawn(draws, partners, strengths, layout, ink, targets)
 
 
-def draw_mixing(
-    key: Key[Array, ""], strengths: Strengths, mode: MixMode, count: int, height: int, width: int
-) -> Draws:
+def mix_as_drawn(
+    draws: Draws,
+    partners: Partners,
+    strengths: MixingStrengths,
+    layout: MixingLayout,
+    ink: Ink,
+    targets: Targets,
+) -> tuple[Ink, Targets]:
+    """Mixing without chance: see `mix`."""
+    share = jnp.where(draws.happens, draws.share, 1.0)
+    kept = share.reshape(-1, 1, 1)
+    if layout.cutmix:
+        height, width = ink.shape[1:3]
+        box, cut = draw_box(strengths, draws, height, width), draws.happens & draws.cut
+        kept = jnp.where(cut.reshape(-1, 1, 1), ~inside(box, height, width), kept)
+        area = (box.bottom - box.top) * (box.right - box.left)
+        share = jnp.where(cut, 1.0 - area / (height * width), share)
+
+    def others(values: Array) -> Array:
+        return values[partners.rows] if layout.chosen_partners else values[::-1]
+
+    ink = _blend(ink, others(ink), kept[..., None])
+    return ink, _blend(targets, others(targets), share.reshape(-1, 1))
+
+
+def draw_mixing(key: Key[Array, ""], strengths: MixingStrengths, layout: MixingLayout, count: int) -> Draws:
     """The draws of each image of a batch."""
-    sharers = groups(mode, count)
-    drawn = int(sharers.max()) + 1
     share_key, uniform_key = jax.random.split(key)
-    happen, switch, row, column = jax.random.uniform(uniform_key, (4, drawn))
-    alpha, cut = _alpha_and_kind(strengths, switch)
-    share = jax.random.beta(share_key, alpha, alpha)
+    happen, switch, *places = jax.random.uniform(uniform_key, (6, count))
+    cut = switch < strengths.cut_probability
+    alpha = jnp.where(cut, strengths.box_alpha, strengths.mixup_alpha)
     draws = Draws(
-        share=jnp.where(happen < strengths["mix_probability"], share, 1.0),
+        happens=happen < strengths.probability,
         cut=cut,
-        row=(row * height).astype(jnp.int32),
-        column=(column * width).astype(jnp.int32),
+        share=jax.random.beta(share_key, alpha, alpha),
+        row=places[0],
+        column=places[1],
+        height=places[2],
+        width=places[3],
     )
+    sharers = jnp.asarray(np.stack([groups(mode, count) for mode in MODES]))[strengths.mode]
     return Draws(*(values[sharers] for values in draws))
 
 
@@ -91,12 +140,40 @@ def groups(mode: MixMode, count: int) -> Int[np.ndarray, " batch"]:
     return {"batch": 0 * places, "pair": np.minimum(places, places[::-1]), "element": places}[mode]
 
 
+def choose_partners(
+    key: Key[Array, ""],
+    strengths: MixingStrengths,
+    layout: MixingLayout,
+    labels: Int[Array, " batch"],
+    mask: Bool[Array, " batch"],
+) -> Partners:
+    """Each image's partner: the opposite one, or one drawn from those that are allowed."""
+    count = len(labels)
+    opposite = Partners(jnp.arange(count)[::-1], mask[::-1])
+    if not layout.chosen_partners:
+        return opposite
+    same = labels[:, None] == labels[None, :]
+    wanted = (jnp.asarray(strengths.partner_classes)[labels] & (labels >= 0))[None, :]
+    allowed = jnp.where(strengths.partner == 1, same, wanted) & mask[None, :] & ~jnp.eye(count, dtype=bool)
+    scores = jnp.where(allowed, jax.random.uniform(key, (count, count)), -1.0)
+    chosen = Partners(jnp.argmax(scores, axis=-1), allowed.any(-1))
+    return jax.tree.map(lambda *pair: jnp.where(strengths.partner == 0, *pair), opposite, chosen)
+
+
+def draw_box(strengths: MixingStrengths, draws: Draws, height: int, width: int) -> Box:
+    """The box of each image, of the kind that the strengths say."""
+    centre = (draws.row * height).astype(jnp.int32), (draws.column * width).astype(jnp.int32)
+    kinds = (
+        cut_box(draws.share, *centre, height, width),
+        _sized_box(strengths, draws, height, width),
+        _half_box(strengths, draws, height, width),
+        _region_box(strengths, len(draws.share), height, width),
+    )
+    return jax.tree.map(lambda *edges: jnp.stack(edges)[strengths.box], *kinds)
+
+
 def cut_box(
-    share: Float[Array, " batch"],
-    row: Int[Array, " batch"],
-    column: Int[Array, " batch"],
-    height: int,
-    width: int,
+    share: Share, row: Int[Array, " batch"], column: Int[Array, " batch"], height: int, width: int
 ) -> Box:
     """The box about a centre that covers one minus the share of the image, clipped at the borders."""
     side = jnp.sqrt(1.0 - share)
@@ -108,6 +185,41 @@ def cut_box(
     return Box(*span(row, height), *span(column, width))
 
 
+def _sized_box(strengths: MixingStrengths, draws: Draws, height: int, width: int) -> Box:
+    """A box inside the image; its longest side is one pixel less than the limit, as in timm."""
+
+    def span(length_share: Share, place_share: Share, size: int) -> tuple[Array, Array]:
+        shortest, limit = (size * jnp.asarray(strengths.sizes)).astype(jnp.int32)
+        choices = jnp.maximum(limit - shortest, 1).astype(jnp.float32)
+        length = shortest + (length_share * choices).astype(jnp.int32)
+        start = (place_share * (size - length + 1).astype(jnp.float32)).astype(jnp.int32)
+        return start, start + length
+
+    return Box(*span(draws.height, draws.row, height), *span(draws.width, draws.column, width))
+
+
+def _half_box(strengths: MixingStrengths, draws: Draws, height: int, width: int) -> Box:
+    first, count = jnp.asarray(strengths.halves)
+    half = first + (draws.row * count.astype(jnp.float32)).astype(jnp.int32)
+    middle = height // 2, width // 2
+    edges = jnp.array(
+        [
+            [0, height, 0, middle[1]],
+            [0, height, middle[1], width],
+            [0, middle[0], 0, width],
+            [middle[0], height, 0, width],
+        ],
+        jnp.int32,
+    )
+    return Box(*edges[half].T)
+
+
+def _region_box(strengths: MixingStrengths, count: int, height: int, width: int) -> Box:
+    sides = jnp.array([height, height, width, width], jnp.float32)
+    edges = jnp.round(jnp.asarray(strengths.region) * sides).astype(jnp.int32)
+    return Box(*jnp.broadcast_to(edges[:, None], (4, count)))
+
+
 def inside(box: Box, height: int, width: int) -> Bool[Array, "batch height width"]:
     """Whether a pixel lies in the box."""
     top, bottom, left, right = (edge.reshape(-1, 1, 1) for edge in box)
@@ -116,18 +228,6 @@ def inside(box: Box, height: int, width: int) -> Bool[Array, "batch height width
     return (top <= rows) & (rows < bottom) & (left <= columns) & (columns < right)
 
 
-def _alpha_and_kind(
-    strengths: Strengths, switch: Float[Array, " draws"]
-) -> tuple[Float[Array, " draws"], Bool[Array, " draws"]]:
-    """Alpha of the share, and whether it is for cutmix; where both are on, a number of 0 to 1 decides."""
-    if "cutmix_alpha" not in strengths:
-        return jnp.full_like(switch, strengths["mixup_alpha"]), switch < 0.0
-    if "mixup_alpha" not in strengths:
-        return jnp.full_like(switch, strengths["cutmix_alpha"]), switch >= 0.0
-    cut = switch < strengths["mix_switch_probability"]
-    return jnp.where(cut, strengths["cutmix_alpha"], strengths["mixup_alpha"]), cut
-
-
-def _blend(values: Array, kept: Array) -> Array:
+def _blend(values: Array, others: Array, kept: Array) -> Array:
     """Values and their partners', weighted by the share that is kept."""
-    return kept * values + (1.0 - kept) * values[::-1]
+    return kept * values + (1.0 - kept) * others

@@ -116,10 +116,11 @@ def compile_programs(setting: Setting, phase: Phase, steps_left: int) -> Program
 def compile_train_step(setting: Setting, phase: Phase, batch: Batch) -> Compiled:
     """Compiles training for the states of a phase and batches of given shapes and placement."""
     config, start, everywhere = setting.config, setting.start, on_all(setting.mesh)
+    class_count = len(setting.data.dataset.train.class_names)
     step = make_train_step(
         phase.model,
         start.preprocessing,
-        create_augment(config.augmentation, len(setting.data.dataset.train.class_names)),
+        create_augment(config.augmentation, class_count, setting.plan.steps_per_epoch),
         phase_optimizer(setting, phase),
         setting.schedule,
         setting.objective.loss,

@@ -52,7 +52,7 @@ def make_train_step(
     Args:
         model: the functions of the architecture.
         preprocessing: mean and standard deviation of the inputs.
-        augment: (key, images, labels, mask) -> (images of 0 to 1, soft targets).
+        augment: (key, step, images, labels, mask) -> (images of 0 to 1, soft targets).
         optimizer: from gradients to updates.
         schedule: learning rate by step, for the metrics.
         loss: (logits, soft targets, mask) -> mean over the rows that count.
@@ -68,7 +68,8 @@ def make_train_step(
     differentiate = accumulated(jax.value_and_grad(objective, has_aux=True), accumulation_steps)
 
     def train_step(state: TrainState, frozen: Tree, batch: Any, key: Any) -> tuple[TrainState, Metrics]:
-        images, targets = augment(stream(key, "augment", state.step), batch.images, batch.labels, batch.mask)
+        augment_key = stream(key, "augment", state.step)
+        images, targets = augment(augment_key, state.step, batch.images, batch.labels, batch.mask)
         examples = Examples(normalize(images, preprocessing), targets, batch.mask)
         model_key = stream(key, "model", state.step)
 

@@ -6,9 +6,11 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
+from sketch_jax.augment.mixing_options import Mixing
 from sketch_jax.augment.options import Augmentation
 from sketch_jax.augment.pipeline import augment_batch, create_augment
-from sketch_jax.augment.strengths import create_strengths
+from sketch_jax.augment.plan import create_plan, plan_at
+from sketch_jax.augment.policies.options import RandAugment
 
 ALL = Augmentation(
     horizontal_flip=0.5,
@@ -18,11 +20,14 @@ ALL = Augmentation(
     scale=(0.8, 1.2),
     brightness=0.2,
     contrast=0.2,
-    mixup_alpha=0.8,
-    cutmix_alpha=1.0,
+    mixing=Mixing(),
 )
 CLASSES = 5
-augment_all = jax.jit(create_augment(ALL, CLASSES))
+augment_all_at = jax.jit(create_augment(ALL, CLASSES, 10))
+
+
+def augment_all(key, *batch):
+    return augment_all_at(key, 0, *batch)
 
 
 def batch(count: int = 6, height: int = 20, width: int = 28):
@@ -33,8 +38,8 @@ def batch(count: int = 6, height: int = 20, width: int = 28):
 
 def test_nothing_on_gives_the_images_and_one_hot_targets():
     images, labels, mask = batch()
-    augmented, targets = jax.jit(create_augment(Augmentation(), CLASSES))(
-        jax.random.key(0), images, labels, mask
+    augmented, targets = jax.jit(create_augment(Augmentation(), CLASSES, 10))(
+        jax.random.key(0), 0, images, labels, mask
     )
     np.testing.assert_allclose(augmented, images / 255.0, atol=1e-7)
     np.testing.assert_array_equal(targets, np.eye(CLASSES)[labels])
@@ -76,15 +81,23 @@ def test_images_of_a_batch_get_draws_of_their_own():
 def test_other_strengths_need_no_new_compilation():
     traces = []
 
-    def augment(strengths):
-        traces.append(strengths)
-        return augment_batch(jax.random.key(0), strengths, "batch", CLASSES, *map(jnp.asarray, batch()))
+    def augment(plan, layouts):
+        traces.append(plan)
+        rows = map(jnp.asarray, batch())
+        return augment_batch(jax.random.key(0), 0, plan, layouts, CLASSES, *rows)
 
-    jitted = jax.jit(augment)
-    weak, strong = (
-        jitted(create_strengths(Augmentation(rotation_degrees=degrees, brightness=share, mixup_alpha=alpha)))
-        for degrees, share, alpha in ((1.0, 0.01, 0.1), (90.0, 0.9, 2.0))
-    )
+    def plan_of(degrees: float, share: float, alpha: float, magnitude: float):
+        options = Augmentation(
+            rotation_degrees=degrees,
+            brightness=share,
+            mixing=Mixing(mixup_alpha=alpha),
+            policy=RandAugment(magnitude=magnitude),
+        )
+        layouts, plan, first_steps = create_plan(options, CLASSES, 10)
+        return plan_at(plan, first_steps, 0), layouts
+
+    jitted = jax.jit(augment, static_argnums=1)
+    weak, strong = (jitted(*plan_of(*values)) for values in ((1.0, 0.01, 0.1, 1.0), (90.0, 0.9, 2.0, 9.0)))
     assert len(traces) == 1
     assert (weak[0] != strong[0]).any((1, 2, 3)).all()
 
@@ -93,47 +106,53 @@ def test_what_is_off_is_not_traced():
     images, labels, mask = batch()
 
     def operations(options: Augmentation) -> str:
-        return str(jax.make_jaxpr(create_augment(options, CLASSES))(jax.random.key(0), images, labels, mask))
+        augment = create_augment(options, CLASSES, 10)
+        return str(jax.make_jaxpr(augment)(jax.random.key(0), 0, images, labels, mask))
 
     nothing = operations(Augmentation())
     for operation in ("random_bits", "random_gamma", "gather", "reduce_sum"):
         assert operation not in nothing
     assert "gather" not in operations(Augmentation(brightness=0.2))
     assert "random_gamma" not in operations(Augmentation(rotation_degrees=15.0))
-    assert "random_gamma" in operations(Augmentation(mixup_alpha=0.8))
+    assert "random_gamma" in operations(Augmentation(mixing=Mixing()))
+    assert "scatter" not in operations(Augmentation(mixing=Mixing()))
+    assert "scatter" in operations(Augmentation(policy=RandAugment()))
 
 
 def test_a_cpu_resamples_in_one_step_whatever_reads_the_result():
-    program = augment_all.lower(jax.random.key(0), *batch()).compile().as_text()
+    program = augment_all_at.lower(jax.random.key(0), 0, *batch()).compile().as_text()
     assert program.count(" conditional(") == 1
-    assert program.count(" gather(") == 4
+    pixels = 6 * 20 * 28
+    taps = [line for line in program.splitlines() if " gather(" in line and f"u8[{pixels}," in line]
+    assert len(taps) == 4
 
 
 SHARDED = """
 import jax, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from sketch_jax.augment.mixing_options import Mixing
 from sketch_jax.augment.options import Augmentation
 from sketch_jax.augment.pipeline import create_augment
 
 assert len(jax.devices()) == 8
 options = Augmentation(
     horizontal_flip=0.5, rotation_degrees=15.0, shift=0.1, scale=(0.8, 1.2), brightness=0.2, contrast=0.2,
-    mixup_alpha=0.8, cutmix_alpha=1.0, mix_mode="element",
+    mixing=Mixing(mode="element"),
 )
 generator = np.random.default_rng(0)
 images = generator.integers(0, 256, (16, 24, 32, 3), dtype=np.uint8)
 labels, mask = np.arange(16, dtype=np.int32) % 5, np.arange(16) != 3
-augment = jax.jit(create_augment(options, 5))
+augment = jax.jit(create_augment(options, 5, 10))
 sharding = NamedSharding(Mesh(np.array(jax.devices()), ("data",)), PartitionSpec("data"))
 alone, shared = (
-    augment(jax.random.key(0), *jax.device_put((images, labels, mask), place))
+    augment(jax.random.key(0), 0, *jax.device_put((images, labels, mask), place))
     for place in (jax.devices()[0], sharding)
 )
 assert shared[0].sharding.is_equivalent_to(sharding, 4)
 for one, eight in zip(alone, shared):
     np.testing.assert_allclose(one, eight, rtol=0, atol=1e-6)
 batch = jax.device_put((images, labels, mask), sharding)
-assert "all-gather" not in augment.lower(jax.random.key(0), *batch).compile().as_text()
+assert "all-gather" not in augment.lower(jax.random.key(0), 0, *batch).compile().as_text()
 """
 
 

@@ -134,7 +134,7 @@ def test_the_loss_of_several_dropout_masks_is_the_mean_over_them():
         train_step = make_train_step(
             model,
             preprocessing,
-            lambda key, images, labels, mask: (images, targets),
+            lambda key, step, images, labels, mask: (images, targets),
             optimizer,
             lambda step: 0.1,
             cross_entropy,

@@ -58,7 +58,7 @@ def batch_of(rows, masked=0):
     )
 
 
-def plain(key, images, labels, mask):
+def plain(key, step, images, labels, mask):
     return jnp.asarray(images, jnp.float32) / 255.0, jax.nn.one_hot(labels, CLASSES)
 
 
