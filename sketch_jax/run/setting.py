@@ -13,9 +13,11 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 from rich.console import Console
 
+from sketch_jax.augment.curriculum_options import Curriculum
 from sketch_jax.config import Config, run_directory
 from sketch_jax.data.order import steps_per_epoch
 from sketch_jax.data.sampling import row_weights
+from sketch_jax.errors import refuse_faults
 from sketch_jax.losses.create import Objective, create_loss
 from sketch_jax.optim.options import base_of
 from sketch_jax.optim.schedule import create_schedule
@@ -59,6 +61,7 @@ def prepare(config: Config, console: Console) -> Setting:
     check_batch_size(config.batch_size, mesh, config.accumulation_steps)
     data = load_data(config, directory, console)
     plan = make_plan(config, len(data.train_rows))
+    refuse_several_sizes(config)
     rate = base_of(config.optimizer).learning_rate
     schedule = create_schedule(config.schedule, rate, plan.steps, plan.steps_per_epoch)
     weights = row_weights(config.sampling, data.dataset.train, data.train_rows, data.dataset.tasks)
@@ -85,6 +88,25 @@ def prepare(config: Config, console: Console) -> Setting:
         schedule=schedule,
         console=console,
     )
+
+
+def refuse_several_sizes(config: Config) -> None:
+    """Refuses stages of augmentation at sizes of their own: one program runs them all.
+
+    Raises:
+        InputError: a stage states an image size.
+    """
+    if not isinstance(config.augmentation, Curriculum):
+        return
+    stated = [
+        f"the stage from epoch {stage.first_epoch} on: image_size {stage.image_size}"
+        for stage in config.augmentation.stages
+        if stage.image_size is not None
+    ]
+    refuse_faults(
+        "--augmentation.stages: a run has one image size in all of its stages", stated,
+        "leave them out, and set --image-size",
+    )  # fmt: skip
 
 
 def load_start(

@@ -11,6 +11,7 @@ from command import finish, metrics
 from mask_files import PEOPLE, write_mask_contest
 
 from convert.exportable import open_exportable
+from sketch_jax.augment.mixing_options import Mixing
 from sketch_jax.augment.options import Augmentation
 from sketch_jax.config import Config, config_from_json, config_to_json
 from sketch_jax.data.mask_folders import MaskFolders
@@ -56,7 +57,7 @@ def small(directory, root, **changes) -> Config:
         "source": MaskFolders(root=str(root)),
         "split": KFold(count=2),
         "model": ModelOptions(name="test_vit"),
-        "augmentation": Augmentation(mixup_alpha=0.8),
+        "augmentation": Augmentation(mixing=Mixing(mixup_alpha=0.8, cutmix=None)),
         "schedule": WarmupCosine(warmup_epochs=0.0),
         "loading": Loading(workers=0),
     }
