@@ -16,7 +16,7 @@ from sketch_jax.augment.options import Augmentation
 from sketch_jax.augment.photometry import PHOTOMETRIC
 from sketch_jax.augment.plan import Layouts, Plan, create_plan, plan_at
 from sketch_jax.augment.policies.apply import Matrices, apply_policy
-from sketch_jax.augment.policies.repertoire import Layout
+from sketch_jax.augment.policies.repertoire import Layout, Repertoire
 from sketch_jax.augment.resample import warp, warp_from
 from sketch_jax.augment.strengths import Strengths, is_on
 from sketch_jax.keys import stream
@@ -85,7 +85,10 @@ def augment_batch(
         Images of 0 to 1, where 1 is white paper, not yet normalised; targets that sum to 1, not yet smoothed.
     """
     ink_key, mix_key = jax.random.split(key)
-    ink = augment_ink(ink_key, plan, layouts.policy, images)
+    policy = None
+    if layouts.policy is not None and plan.repertoire is not None:
+        policy = layouts.policy, plan.repertoire
+    ink = augment_ink(ink_key, plan.strengths, images, policy)
     chosen = jnp.ones(len(ink), bool)
     if plan.classes is not None:
         chosen = jnp.asarray(plan.classes)[labels] & (labels >= 0)
@@ -98,20 +101,23 @@ def augment_batch(
     return 1.0 - ink, targets
 
 
-def augment_ink(key: Key[Array, ""], plan: Plan, layout: Layout | None, images: Images) -> Ink:
+def augment_ink(
+    key: Key[Array, ""],
+    strengths: Strengths,
+    images: Images,
+    policy: tuple[Layout, Repertoire] | None = None,
+) -> Ink:
     """Each image on its own, as ink: geometry, a policy, operations on bytes, then the jitter of colours."""
-    (count, height, width, _), strengths = images.shape, plan.strengths
+    count, height, width, _ = images.shape
     ink = 255 - jnp.asarray(images)
-    if plan.repertoire is None or layout is None:
+    if policy is None:
         ink = move_ink(key, strengths, ink, None)
     else:
 
         def read(after: Matrices | None) -> Images:
             return as_bytes(move_ink(key, strengths, 255 - jnp.asarray(images), after))
 
-        ink = 255.0 * apply_policy(
-            stream(key, "policy"), plan.repertoire, layout, count, (height, width), read
-        )
+        ink = 255.0 * apply_policy(stream(key, "policy"), policy[1], policy[0], count, (height, width), read)
     if changes_bytes(strengths):
         ink = 255 - change_bytes(stream(key, "bytes"), strengths, as_bytes(ink))
     ink = jnp.asarray(ink, jnp.float32) / 255.0

@@ -116,7 +116,8 @@ class ThreeAugment:
     solarize_threshold: int = 128
     """Pixel values from here on are inverted, white paper among them; 0 to 256, which inverts none."""
     blur_radius: tuple[float, float] = (0.1, 2.0)
-    """Least and largest standard deviation of the blur, in pixels, drawn uniformly; 0 to 2."""
+    """Least and largest standard deviation of the blur, in pixels, drawn uniformly; 0 to 2. The blur is a
+    Gaussian; Pillow's, which timm uses, is three boxes."""
 
     def __post_init__(self):
         """Refuses values outside their ranges."""
