@@ -101,7 +101,8 @@ def test_predictions_hold_each_test_image_once_and_the_accuracy_is_theirs(finish
 def test_metrics_lines_have_the_losses_and_the_rate_of_their_step(finished):
     directory, _ = finished
     lines = metrics(directory)
-    assert lines[0].keys() == {"step", "val/accuracy", "val/top5_accuracy", "val/macro_f1", "val/loss"}
+    measured = ("accuracy", "top5_accuracy", "macro_f1", "loss", "expected_calibration_error")
+    assert lines[0].keys() == {"step", *(f"val/{name}" for name in measured)}
     steps = [line["step"] for line in lines if "train/loss" in line]
     assert steps == [2, 4, 6, 8]
     rates = {line["step"]: line["train/learning_rate"] for line in lines if "train/loss" in line}
