@@ -60,20 +60,11 @@ class Side:
 def prepare_jax(case: Case) -> Side:
     """Our step, compiled ahead of time."""
     import jax
-    import optax
     from jax import numpy as jnp
 
     from sketch_jax.data.records import Batch
-    from sketch_jax.losses.create import create_loss
-    from sketch_jax.losses.options import CrossEntropy
     from sketch_jax.models.architectures import create_model
-    from sketch_jax.optim.optimizer import create_optimizer
-    from sketch_jax.optim.options import AdamW
-    from sketch_jax.preprocessing import Preprocessing
-    from sketch_jax.train.compile import compile_step
     from sketch_jax.train.host_memory import keep_freed_memory
-    from sketch_jax.train.state import create_state
-    from sketch_jax.train.step import make_predict_step, make_train_step
 
     keep_freed_memory()
     on_cpu = jax.default_backend() == "cpu"
@@ -87,39 +78,64 @@ def prepare_jax(case: Case) -> Side:
         remat=case.remat,
     )
     params, batch_statistics = jax.jit(model.init)(jax.random.key(0))
-    preprocessing = Preprocessing(image_size=case.image_size)
     images, labels = random_batch(case)
     rows = np.arange(case.batch_size, dtype=np.int32)
     batch = jax.device_put(Batch(images, labels, np.ones(case.batch_size, bool), rows))
-    schedule = optax.constant_schedule(1e-4)
-
-    def plain(key, step, images, labels, mask):
-        return images.astype(jnp.float32) / 255.0, jax.nn.one_hot(labels, case.classes)
-
-    if case.mode == "train":
-        optimizer = create_optimizer(AdamW(), schedule)
-        loss = create_loss(CrossEntropy(), np.ones(case.classes, np.int64)).loss
-        step = make_train_step(model, preprocessing, plain, optimizer, schedule, loss)
-        state, key = create_state(params, batch_statistics, optimizer), jax.random.key(1)
-        compiled = compile_step(step, state, {}, batch, key, donate=(0,))
-
-        def once() -> Any:
-            nonlocal state
-            state, metrics = compiled.call(state, {}, batch, key)
-            return metrics["loss"]
-
-    else:
-        compiled = compile_step(
-            make_predict_step(model, preprocessing), params, batch_statistics, batch.images
-        )
-
-        def once() -> Any:
-            return compiled.call(params, batch_statistics, batch.images)
-
+    prepare = prepare_training if case.mode == "train" else prepare_inference
+    compiled, once = prepare(case, model, params, batch_statistics, batch)
     facts = jax_facts(compiled, jnp.dtype(dtype).name)
     if case.remat != "none" and case.mode == "train":
         facts["step_flops"] = None  # those that are computed again are not the model's
     return Side(functools.partial(run_paced, once, case.steps), facts)
+
+
+def prepare_training(
+    case: Case, model: Any, params: Any, statistics: Any, batch: Any
+) -> tuple[Any, Callable[[], Any]]:
+    """The compiled train step, and a call of it that goes on from the last state."""
+    import jax
+    import optax
+    from jax import numpy as jnp
+
+    from sketch_jax.losses.create import create_loss
+    from sketch_jax.losses.options import CrossEntropy
+    from sketch_jax.optim.optimizer import create_optimizer
+    from sketch_jax.optim.options import AdamW
+    from sketch_jax.preprocessing import Preprocessing
+    from sketch_jax.train.compile import compile_step
+    from sketch_jax.train.state import create_state
+    from sketch_jax.train.step import make_train_step
+
+    def plain(key, step, images, labels, mask):
+        return images.astype(jnp.float32) / 255.0, jax.nn.one_hot(labels, case.classes)
+
+    schedule = optax.constant_schedule(1e-4)
+    optimizer = create_optimizer(AdamW(), schedule)
+    loss = create_loss(CrossEntropy(), np.ones(case.classes, np.int64)).loss
+    preprocessing = Preprocessing(image_size=case.image_size)
+    step = make_train_step(model, preprocessing, plain, optimizer, schedule, loss)
+    state, key = create_state(params, statistics, optimizer), jax.random.key(1)
+    compiled = compile_step(step, state, {}, batch, key, donate=(0,))
+
+    def once() -> Any:
+        nonlocal state
+        state, metrics = compiled.call(state, {}, batch, key)
+        return metrics["loss"]
+
+    return compiled, once
+
+
+def prepare_inference(
+    case: Case, model: Any, params: Any, statistics: Any, batch: Any
+) -> tuple[Any, Callable[[], Any]]:
+    """The compiled prediction, and a call of it."""
+    from sketch_jax.preprocessing import Preprocessing
+    from sketch_jax.train.compile import compile_step
+    from sketch_jax.train.step import make_predict_step
+
+    predict = make_predict_step(model, Preprocessing(image_size=case.image_size))
+    compiled = compile_step(predict, params, statistics, batch.images)
+    return compiled, lambda: compiled.call(params, statistics, batch.images)
 
 
 def jax_facts(compiled: Any, dtype: str) -> dict[str, Any]:
