@@ -14,6 +14,7 @@ from sketch_jax.config import Config, config_from_json
 from sketch_jax.errors import InputError
 from sketch_jax.models.low_rank import factor_paths
 from sketch_jax.models.tuning_options import Everything
+from sketch_jax.optim.options import ScheduleFreeAdamW, base_of
 from sketch_jax.run.phases import tuning_stages
 from sketch_jax.run.setting import load_start
 from sketch_jax.train.checkpoint_arrays import read_leaves
@@ -49,7 +50,8 @@ def load_trained(directory: Path) -> TrainedModel:
         directory: of the run.
 
     Raises:
-        InputError: there is no finished checkpoint, or the start weights are gone or have changed.
+        InputError: there is no finished checkpoint, the optimizer was schedule-free, or the start weights are
+            gone or have changed.
     """
     checkpoints = directory / CHECKPOINTS
     with Checkpoints(checkpoints, report=lambda text: print(text, file=sys.stderr)) as found:
@@ -57,6 +59,11 @@ def load_trained(directory: Path) -> TrainedModel:
     if record is None:
         raise InputError(f"{checkpoints}: has no finished checkpoint; let the run reach its first one")
     config = _config(directory)
+    if config is not None and isinstance(base_of(config.optimizer), ScheduleFreeAdamW):
+        raise InputError(
+            f"{checkpoints}: schedule-free training predicts with a mean that lies in the optimizer's state, "
+            "which is not read here; take the run's predictions, or train with another optimizer to export"
+        )
     last = best is None or (config is not None and isinstance(config.averaging, Swa))
     step = steps[-1] if best is None or last else best[0]
     values = _read(checkpoints / str(step), config is not None and averages_predict(config.averaging))

@@ -13,6 +13,7 @@ from sketch_jax.data.doodles import Doodles
 from sketch_jax.data.options import Loading
 from sketch_jax.data.pipeline import evaluation_batches
 from sketch_jax.data.splits import HoldOut
+from sketch_jax.errors import InputError
 from sketch_jax.models.model_options import ModelOptions
 from sketch_jax.optim.optimizer import predicting_params
 from sketch_jax.optim.options import Muon, Sam
@@ -20,6 +21,7 @@ from sketch_jax.optim.schedule_options import OneCycle, Plateau, Step, WarmupCos
 from sketch_jax.predictions import load_predictions
 from sketch_jax.run.setting import prepare
 from sketch_jax.run.texts import rate_text
+from sketch_jax.run.trained_model import load_trained
 from sketch_jax.train.checkpoint_arrays import read_leaves
 from sketch_jax.train.step import make_predict_step
 
@@ -85,6 +87,8 @@ def test_schedule_free_training_predicts_with_the_mean_of_its_weights(tmp_path):
     found = load_predictions(tmp_path / "run" / "predictions" / "test.npz").logits
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
     assert np.abs(found - predict(state.trainable, state.statistics, images)).max() > 1e-2
+    with pytest.raises(InputError, match="schedule-free training predicts with a mean that lies in the opt"):
+        load_trained(tmp_path / "run")
 
 
 def config(directory, **changes):
