@@ -6,8 +6,13 @@ import os
 import sys
 from typing import Any
 
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+import jax
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 NEVER = -1
+
+THREAD_HEAP_BYTES = 64 * 2**20
+"""Of the address space that glibc gives a thread's heap at a time."""
 
 HEAP_BYTES = 8 * 2**30
 
@@ -17,23 +22,30 @@ def keep_freed_memory() -> bool:
 
     XLA on the CPU allocates the temporary buffers of a step anew in each call: 300 MB for mobilenetv2_035
     (batch 64, 96 px), 2 GB for vit_small (batch 16). By default glibc maps every large one freshly and unmaps
-    it afterwards, so that each step faults all of its pages in again; with no mapping and no trimming, of
-    whatever size, a step faults nothing. vit_small on 2 cores: 2.2 to 3.2 s and up to 480,000 faults a step
-    where blocks from 2 GB on still went back, 1.6 s and none with this. To be called
-    before threads start: memory of threads has limits of its own.
+    it afterwards, so that each step faults all of its pages in again; with no mapping, no trimming and no
+    heap of a thread given back, a step faults nothing: vit_small on 2 cores takes 1.6 s, and with 480,000
+    faults up to twice that.
+
+    Only the heap of the main thread can grow to any size, so steps run in the thread that calls them, not in
+    one of JAX's: `jax_cpu_enable_async_dispatch` is off. One heap for all threads would do for this, too, but
+    compilation fills a heap with tens of thousands of fragments, and every allocation of XLA's library of
+    matrix products would walk them under one lock (mobilenetv2_035: 107 ms a step without, 150 with).
+
+    To be called in the main thread, before JAX makes its devices.
 
     Returns:
         Whether the C library took it; False where it is not glibc.
 
     References:
-        mallopt(3).
+        mallopt(3); glibc's malloc/malloc.c, "sysmalloc".
     """
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    thresholds = (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, NEVER), (M_ARENA_MAX, 1)
+    thresholds = (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, NEVER), (M_TOP_PAD, THREAD_HEAP_BYTES)
     taken = [mallopt(parameter, value) for parameter, value in thresholds]
     if taken != [1, 1, 1]:
         return False
