@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -105,16 +104,13 @@ def phase_optimizer(setting: Setting, phase: Phase) -> optax.GradientTransformat
 
 
 def compile_programs(setting: Setting, phase: Phase, steps_left: int) -> Programs:
-    """Compiles training, where a step is left, and prediction, for a phase and the run's batches.
-
-    Both at once: half of compiling runs on one core.
-    """
+    """Compiles training, where a step is left, and prediction, for a phase and the run's batches."""
     start = setting.start
     batch = abstract_batch(setting.config.batch_size, start.preprocessing.image_size, setting.mesh)
-    with ThreadPoolExecutor(2) as workers:
-        train = workers.submit(compile_train_step, setting, phase, batch) if steps_left else None
-        predict = workers.submit(compile_predict_step, setting, phase, batch)
-        return Programs(train=None if train is None else train.result(), predict=predict.result())
+    return Programs(
+        train=compile_train_step(setting, phase, batch) if steps_left else None,
+        predict=compile_predict_step(setting, phase, batch),
+    )
 
 
 def compile_train_step(setting: Setting, phase: Phase, batch: Batch) -> Compiled:
