@@ -34,3 +34,39 @@ def test_a_freed_buffer_is_used_again_without_new_page_faults(mebibytes):
 
     assert faults("keep") < 100, "of 4 touches of all pages"
     assert faults("default") > 400
+
+
+STEPS = """
+import resource
+import sys
+
+import jax
+from jax import numpy as jnp
+
+from sketch_jax.train.host_memory import keep_freed_memory
+
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+
+@jax.jit
+def step(rows, columns):
+    table = rows @ columns  # 256 MB that live for the call only, and as much turned upside down
+    return jnp.flip(table, 0) @ columns.T + table @ columns.T
+
+rows, columns = jnp.ones((4096, 8)), jnp.ones((8, 16384))
+step(rows, columns).block_until_ready()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(4):
+    step(rows, columns).block_until_ready()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator is what is set")
+def test_temporary_buffers_of_a_step_are_used_again_without_new_page_faults():
+    def faults(mode: str) -> int:
+        command = [sys.executable, "-c", STEPS, mode]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert faults("keep") < 400, "of 4 steps"
+    assert faults("default") > 100_000
