@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 from flax import linen as nn
@@ -68,12 +68,38 @@ def attend(
     alike = query.shape == key.shape == value.shape
     factor = query.shape[-1] ** -0.5 if scale is None else scale
     if thin is None and bias is None and alike and flash_attention_runs(query.dtype, query.shape[-1]):
-        return jax.nn.dot_product_attention(query, key, value, scale=factor, implementation="cudnn")
+        return attend_in_pieces(query, key, value, factor, "cudnn")
     if jax.default_backend() == "cpu":
         return _attend_on_cpu(query * factor, key, value, thin, bias)
     scores = jnp.einsum("bqhd,bkhd->bhqk", query * factor, key, preferred_element_type=jnp.float32)
     weights = jax.nn.softmax(_biased(scores, bias), axis=-1).astype(value.dtype)
     return jnp.einsum("bhqk,bkhd->bqhd", weights if thin is None else thin(weights), value)
+
+
+def attend_in_pieces(
+    query: Heads, key: Heads, value: Heads, scale: float, implementation: Literal["cudnn", "xla"]
+) -> Heads:
+    """Self-attention that never holds all scores (flash attention), by `jax.nn.dot_product_attention`.
+
+    JAX refuses to differentiate cuDNN's for an odd number of tokens, which most vision transformers have. So
+    there is one more then, which no other is shown.
+
+    Args:
+        query: of each token.
+        key: of each token.
+        value: of each token.
+        scale: of the scores.
+        implementation: of `jax.nn.dot_product_attention`; "xla" gives the same where there is no cuDNN.
+    """
+    batch, tokens = query.shape[:2]
+    lengths, parts = None, (query, key, value)
+    if tokens % 2:
+        lengths = jnp.full(batch, tokens, jnp.int32)
+        parts = [jnp.pad(part, ((0, 0), (0, 1), (0, 0), (0, 0))) for part in parts]
+    heads = jax.nn.dot_product_attention(
+        *parts, scale=scale, key_value_seq_lengths=lengths, implementation=implementation
+    )
+    return heads[:, :tokens]
 
 
 def _biased(scores: Array, bias: Array | None) -> Array:

@@ -6,7 +6,14 @@ import pytest
 from jax import numpy as jnp
 
 from sketch_jax.models import attention
-from sketch_jax.models.attention import Attention, attend, flash_attention_runs, merge_heads, split_heads
+from sketch_jax.models.attention import (
+    Attention,
+    attend,
+    attend_in_pieces,
+    flash_attention_runs,
+    merge_heads,
+    split_heads,
+)
 
 
 def random_heads(*shape, seed=0, dtype=jnp.float32):
@@ -71,8 +78,8 @@ def test_flash_attention_gets_half_precision_self_attention_and_nothing_else(mon
     monkeypatch.setattr(attention, "flash_attention_runs", lambda dtype, _width: dtype == jnp.bfloat16)
     asked = []
 
-    def note(query, _key, _value, *, scale, implementation):
-        del scale
+    def note(query, _key, _value, *, scale, key_value_seq_lengths, implementation):
+        del scale, key_value_seq_lengths
         asked.append(implementation)
         return query
 
@@ -84,6 +91,36 @@ def test_flash_attention_gets_half_precision_self_attention_and_nothing_else(mon
     assert asked == []
     attend(heads, heads, heads)
     assert asked == ["cudnn"]
+
+
+@pytest.mark.parametrize("tokens", [4, 7])
+def test_attention_in_pieces_is_attention_with_an_even_and_an_odd_number_of_tokens(tokens):
+    heads = [random_heads(2, tokens, 3, 8, seed=seed) for seed in range(4)]
+
+    def total(attended):
+        return lambda *parts: (attended(*parts) * heads[3]).sum()
+
+    def in_pieces(query, key, value):
+        return attend_in_pieces(query, key, value, 0.3, "xla")
+
+    def plainly(query, key, value):
+        return attend(query, key, value, scale=0.3)
+
+    np.testing.assert_allclose(in_pieces(*heads[:3]), plainly(*heads[:3]), rtol=0, atol=2e-6)
+    found, expected = (jax.grad(total(part), (0, 1, 2))(*heads[:3]) for part in (in_pieces, plainly))
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=5e-6)
+
+
+def test_cudnns_attention_of_an_odd_number_of_tokens_can_be_differentiated(pretended_cudnn):
+    del pretended_cudnn
+    heads = [random_heads(2, 197, 3, 64, seed=seed, dtype=jnp.bfloat16) for seed in range(3)]
+
+    def total(query, key, value):
+        return attend_in_pieces(query, key, value, 0.125, "cudnn").sum()
+
+    text = str(jax.make_jaxpr(jax.grad(total, (0, 1, 2)))(*heads))
+    assert "dot_product_attention_bwd" in text
 
 
 def test_dropped_attention_weights_keep_the_expectation():
