@@ -36,15 +36,27 @@ def put_before(
         positions: of the patches, or of all tokens; None: none are added.
         embeds_prefix: whether the tokens before the patches have positions, too.
     """
-    batch, _, width = patches.shape
-    before = [
-        jnp.broadcast_to(token.astype(patches.dtype), (batch, token.shape[1], width)) for token in prefix
-    ]
+    count = sum(token.shape[1] for token in prefix)
+    added = jnp.concatenate(prefix, axis=1) if prefix else jnp.zeros((1, 0, patches.shape[2]))
     if positions is None:
-        return jnp.concatenate([*before, patches], axis=1)
-    if embeds_prefix:
-        return jnp.concatenate([*before, patches], axis=1) + positions.astype(patches.dtype)
-    return jnp.concatenate([*before, patches + positions.astype(patches.dtype)], axis=1)
+        added = jnp.pad(added, ((0, 0), (0, patches.shape[1]), (0, 0)))
+    elif embeds_prefix:
+        added = jnp.pad(added, ((0, 0), (0, patches.shape[1]), (0, 0))) + positions
+    else:
+        added = jnp.concatenate([added, positions], axis=1)
+    return image_by_image(jnp.pad(patches, ((0, 0), (count, 0), (0, 0))) + added.astype(patches.dtype))
+
+
+def image_by_image(tokens: Tokens) -> Tokens:
+    """The tokens, on a GPU kept in memory one image after the other.
+
+    XLA lays out a sum with what all images share (positions) with the images innermost, and every layer after
+    it alike, so that products and norms transpose what they read. In a matrix there are no images to be
+    innermost; the barrier keeps it one. (A layout constraint would gather a sharded batch; docs/log.md.)
+    """
+    if jax.default_backend() != "gpu":
+        return tokens
+    return jax.lax.optimization_barrier(tokens.reshape(-1, tokens.shape[-1])).reshape(tokens.shape)
 
 
 def pool_tokens(tokens: Tokens, pooling: str, skipped: int) -> jax.Array:
