@@ -89,7 +89,7 @@ def speed_facts(setting: Setting, trained: Trained) -> Mapping[str, Any]:
         "steps": setting.plan.steps,
         "steps_taken": steps,
         "compile_seconds": {"train": programs.train.seconds, "predict": programs.predict.seconds},
-        "step_flops": None if has_loops(setting) else programs.train.flops,
+        "step_flops": programs.train.flops,
         "step_peak_bytes": programs.train.peak_bytes,
         "images_per_second": steps * setting.plan.batch_size / seconds,
         "data_wait_share": trained.waited_seconds / seconds,
@@ -97,22 +97,14 @@ def speed_facts(setting: Setting, trained: Trained) -> Mapping[str, Any]:
     }
 
 
-def has_loops(setting: Setting) -> bool:
-    """Whether a step runs blocks or parts of a batch as a loop."""
-    return setting.config.model.scan_blocks or setting.config.accumulation_steps > 1
-
-
 def model_flops_utilisation(setting: Setting, program: Compiled, outcome: Outcome) -> float | None:
-    """Share of the devices' peak that the steps used.
+    """Share of the devices' peak that the steps used (MFU).
 
-    None where the peak or the count is not known, under remat, which computes more than the model's, where
-    several programs trained, and where blocks or parts of a batch run as a loop, of which the compiler counts
-    one turn.
+    None where the peak is not known, under remat, which computes more than the model's, and where several
+    programs trained.
     """
-    kind = setting.mesh.devices.flat[0].device_kind
-    peak = device_peak_flops(kind, setting.start.compute_dtype.name)
-    options = setting.config.model
-    is_whole = options.remat == "none" and len(setting.phases) == 1 and not has_loops(setting)
-    if peak is None or not program.flops or not is_whole:
+    devices = setting.mesh.devices
+    peak = device_peak_flops(devices.flat[0].device_kind, setting.start.compute_dtype.name)
+    if peak is None or setting.config.model.remat != "none" or len(setting.phases) > 1:
         return None
-    return program.flops * outcome.steps_taken / outcome.training_seconds / peak
+    return program.flops * outcome.steps_taken / outcome.training_seconds / (peak * devices.size)

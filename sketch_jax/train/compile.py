@@ -8,6 +8,8 @@ from typing import Any
 
 import jax
 
+from sketch_jax.train.flops import count_flops
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compiled:
@@ -16,9 +18,8 @@ class Compiled:
     call: Callable[..., Any]
     seconds: float
     """Wall time of tracing and compiling."""
-    flops: float | None
-    """Floating-point operations of one call on one device, as the compiler counts them after choosing its
-    forms (a loop's turns once, Winograd's products instead of the plain ones); None: not told."""
+    flops: float
+    """Floating-point operations of one call on all devices together (`count_flops`)."""
     peak_bytes: int | None
     """Bytes of arguments, results and temporary buffers on one device; None: not told."""
 
@@ -49,12 +50,13 @@ def compile_step(
     """
     began = time.perf_counter()
     jitted = jax.jit(function, donate_argnums=donate, out_shardings=out_shardings)
-    compiled = compile_for(jax.default_backend(), jitted.lower(*arguments))
-    costs, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
+    traced = jitted.trace(*arguments)
+    compiled = compile_for(jax.default_backend(), traced.lower())
+    memory = compiled.memory_analysis()
     return Compiled(
         call=compiled,
         seconds=time.perf_counter() - began,
-        flops=costs.get("flops"),
+        flops=count_flops(traced.jaxpr),
         peak_bytes=None if memory is None else _peak_bytes(memory),
     )
 
