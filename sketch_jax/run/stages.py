@@ -26,6 +26,7 @@ from sketch_jax.train.checkpoints import Checkpoints, Restored
 from sketch_jax.train.host_memory import keep_freed_memory
 from sketch_jax.train.loop import held_out_names
 from sketch_jax.train.options import Swa, averages_predict
+from sketch_jax.train.program_cache import keep_compiled_programs
 from sketch_jax.train.run_directory import open_run
 from sketch_jax.train.signals import StopRequest, catch_stop_signals
 from sketch_jax.train.state import TrainState, from_disk
@@ -65,6 +66,7 @@ def run(config: Config, console: Console | None = None) -> Result:
     """
     began = time.perf_counter()
     keep_freed_memory()
+    keep_compiled_programs()
     setting = prepare(config, console or Console(highlight=False, soft_wrap=True))
     with (
         open_run(setting.directory, config_to_json(config), free_fields=FREE_FIELDS),
