@@ -16,11 +16,12 @@ import dataclasses
 import functools
 import json
 import multiprocessing
+import os
 import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
@@ -265,6 +266,7 @@ PREPARE: dict[str, Callable[[Case], Side]] = {
 
 def serve(connection: Connection, system: str, case: Case) -> None:
     """A side's process: prepares, reports its facts, then runs a block for each request until None comes."""
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the other side shares the device
     side = PREPARE[system](case)
     timed(side)
     connection.send(side.facts)
@@ -274,18 +276,23 @@ def serve(connection: Connection, system: str, case: Case) -> None:
 
 
 @contextmanager
-def started(system: str, case: Case) -> Iterator[tuple[Connection, dict[str, Any]]]:
-    """A side's process with its facts; ended on the way out."""
+def started(systems: list[str], case: Case) -> Iterator[list[tuple[Connection, dict[str, Any]]]]:
+    """The processes of sides, which prepare at once, with their facts; ended on the way out."""
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, system, case), daemon=True)
-    process.start()
-    theirs.close()
+    connections, processes = [], []
     try:
-        yield ours, ours.recv()
+        for system in systems:
+            ours, theirs = context.Pipe()
+            process = context.Process(target=serve, args=(theirs, system, case), daemon=True)
+            process.start()
+            theirs.close()
+            connections.append(ours)
+            processes.append(process)
+        yield [(connection, connection.recv()) for connection in connections]
     finally:
-        process.terminate()
-        process.join()
+        for process in processes:
+            process.terminate()
+            process.join()
 
 
 def ask(connection: Connection) -> float:
@@ -319,16 +326,14 @@ def faster_layout(case: Case) -> str:
     names = ["timm channels_last", "timm contiguous"]
     if torch.cuda.is_available():
         return names[0]
-    with ExitStack() as stack:
-        sides = [stack.enter_context(started(name, case))[0] for name in names]
-        blocks = [[ask(side) for side in sides] for _ in range(3)]
+    with started(names, case) as sides:
+        blocks = [[ask(connection) for connection, _ in sides] for _ in range(3)]
     return names[0] if sum(first < second for first, second in blocks) >= 2 else names[1]
 
 
 def measure(case: Case, systems: list[str], turns: int) -> list[dict[str, Any]]:
     """Runs the sides in turns and returns their lines, and the line of their ratio."""
-    with ExitStack() as stack:
-        sides = [stack.enter_context(started(system, case)) for system in systems]
+    with started(systems, case) as sides:
         seconds: list[list[float]] = [[] for _ in sides]
         for _ in range(turns):
             for taken, (connection, _) in zip(seconds, sides, strict=True):
