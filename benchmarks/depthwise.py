@@ -20,7 +20,8 @@ import numpy as np
 from jax import numpy as jnp
 
 from sketch_jax.models import convolution
-from sketch_jax.models.convolution import Geometry
+from sketch_jax.models.depthwise import depthwise_inputs_gradient
+from sketch_jax.models.sliding_windows import Geometry, pad_edges, seen_by, taps
 
 CASES = (
     "256x112x32x3x1",
@@ -36,11 +37,11 @@ CASES = (
 def gradients_by_sums(geometry: Geometry, inputs: Any, kernel: Any, cotangent: Any) -> tuple[Any, Any]:
     """The kernel's gradient as one plain sum a tap."""
     wide, weights, slope = (array.astype(jnp.float32) for array in (inputs, kernel, cotangent))
-    of_inputs = convolution.depthwise_inputs_gradient(geometry, wide, weights, slope)
-    padded = convolution.pad_edges(wide, *geometry.padding)
+    of_inputs = depthwise_inputs_gradient(geometry, wide, weights, slope)
+    padded = pad_edges(wide, *geometry.padding)
     sums = [
-        (convolution.window(padded, tap, slope.shape[1:3], geometry.strides) * slope).sum((0, 1, 2))
-        for tap in convolution.taps(kernel)
+        (seen_by(tap, geometry, padded, (slope.shape[1], slope.shape[2])) * slope).sum((0, 1, 2))
+        for tap in taps(kernel)
     ]
     return of_inputs.astype(inputs.dtype), jnp.stack(sums).reshape(kernel.shape).astype(kernel.dtype)
 

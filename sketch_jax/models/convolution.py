@@ -6,15 +6,14 @@ others: a depthwise one takes fifty times as long as it must, and its weight gra
 - dense 3x3 of stride 1 with many channels: Winograd's filtering (see `winograd`), on one device;
 - 1x1: one matrix product; the kernel's gradient has the narrower factor first, or XLA transposes the wider;
 - depthwise: shifted multiply-adds; the gradient of the inputs likewise, one sum per phase of the stride;
-  the gradient of the kernel as products added over a block of rows, elementwise, then one plain sum.
+  the gradient of the kernel as products added over a block of rows, elementwise, then one plain sum;
+- dense, with outputs of four places or fewer: one product of what all taps see and the kernel. XLA's takes
+  seventy times as long where there are two rows and two columns (docs/log.md).
 
 The choice is made when a program is lowered, so that only the branch of its backend is compiled.
 """
 
 import functools
-import itertools
-from collections.abc import Iterator
-from typing import NamedTuple
 
 import jax
 from jax import lax
@@ -22,32 +21,22 @@ from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from sketch_jax.models import winograd
+from sketch_jax.models.depthwise import depthwise, depthwise_gradients, repeat_channels
+from sketch_jax.models.sliding_windows import (
+    Features,
+    Geometry,
+    Kernel,
+    Outputs,
+    Padding,
+    Pair,
+    output_sizes,
+    pad_edges,
+    seen_by,
+    taps,
+)
 
-ROWS_PER_BLOCK = 12
-"""Products added in one elementwise kernel: more save memory traffic, and cost compile time."""
-
-Pair = tuple[int, int]
-Padding = tuple[Pair, Pair]
-Features = Float[Array, "batch height width channel"]
-Outputs = Float[Array, "batch out_height out_width channel_out"]
-Padded = Float[Array, "batch padded_height padded_width channel"]
-Kernel = Float[Array, "kernel_height kernel_width channel_in_group channel_out"]
-
-
-class Geometry(NamedTuple):
-    """All of a convolution but its arrays; hashable.
-
-    Attributes:
-        strides: steps down and right, in cells.
-        padding: zeros added: ((top, bottom), (left, right)).
-        groups: parts of the channels that do not mix.
-        dilation: distance of neighbouring taps, down and right, in cells.
-    """
-
-    strides: Pair
-    padding: Padding
-    groups: int
-    dilation: Pair
+FEW_PLACES = 4
+"""Of an output: up to as many, a dense kernel is one product of matrices."""
 
 
 def convolution(
@@ -139,6 +128,8 @@ def convolve_on_cpu(geometry: Geometry, inputs: Features, kernel: Kernel) -> Out
         outputs = pointwise(geometry, *wide)
     elif is_depthwise(geometry, inputs, kernel):
         outputs = depthwise(geometry, repeat_channels(*wide), wide[1])
+    elif has_few_places(geometry, inputs, kernel):
+        outputs = product_of_all_taps(geometry, *wide)
     elif is_winograd(geometry, inputs, kernel):
         outputs = winograd.convolve(*wide, geometry.padding)
     else:
@@ -155,6 +146,9 @@ def gradients_on_cpu(
         gradients = pointwise_gradients(geometry, *wide)
     elif is_depthwise(geometry, inputs, kernel):
         gradients = depthwise_gradients(geometry, *wide)
+    elif has_few_places(geometry, inputs, kernel):
+        pull = jax.vjp(functools.partial(product_of_all_taps, geometry), *wide[:2])[1]
+        gradients = pull(wide[2])
     elif is_winograd(geometry, inputs, kernel):
         gradients = winograd_gradients(geometry, *wide)
     else:
@@ -170,6 +164,20 @@ def is_pointwise(geometry: Geometry, kernel: Kernel) -> bool:
 def is_depthwise(geometry: Geometry, inputs: Features, kernel: Kernel) -> bool:
     """Whether every channel is convolved by itself, into one channel or into several."""
     return geometry.groups == inputs.shape[3]
+
+
+def has_few_places(geometry: Geometry, inputs: Features, kernel: Kernel) -> bool:
+    """Whether the outputs of a dense kernel are so small that one product of matrices is the fastest."""
+    rows, columns = output_sizes(geometry, inputs, kernel)
+    return geometry.groups == 1 and 0 < rows * columns <= FEW_PLACES
+
+
+def product_of_all_taps(geometry: Geometry, inputs: Features, kernel: Kernel) -> Outputs:
+    """A dense convolution: what all taps see, side by side, times the kernel as a matrix."""
+    padded, sizes = pad_edges(inputs, *geometry.padding), output_sizes(geometry, inputs, kernel)
+    seen = jnp.concatenate([seen_by(tap, geometry, padded, sizes) for tap in taps(kernel)], axis=3)
+    products = seen.reshape(-1, seen.shape[3]) @ kernel.reshape(-1, kernel.shape[3])
+    return products.reshape(inputs.shape[0], *sizes, kernel.shape[3])
 
 
 def is_winograd(geometry: Geometry, inputs: Features, kernel: Kernel) -> bool:
@@ -222,159 +230,3 @@ def sum_of_outer_products(
     if left.shape[3] <= right.shape[3]:
         return left_cells.T @ right_cells
     return (right_cells.T @ left_cells).T
-
-
-def taps(kernel: Kernel) -> Iterator[Pair]:
-    """The places of a kernel, row by row."""
-    return itertools.product(range(kernel.shape[0]), range(kernel.shape[1]))
-
-
-def pad_edges(inputs: Features, rows: Pair, columns: Pair) -> Padded:
-    """Adds zeros around images; a negative number removes cells."""
-    edges = ((0, 0, 0), (*rows, 0), (*columns, 0), (0, 0, 0))
-    return lax.pad(inputs, jnp.zeros((), inputs.dtype), edges)
-
-
-def window(
-    inputs: Features, start: Pair, sizes: Pair, strides: Pair = (1, 1)
-) -> Float[Array, "batch rows columns channel"]:
-    """As many rows and columns as `sizes` says, from a start on, in steps of `strides`."""
-    batch, _, _, channels = inputs.shape
-    ends = [first + (size - 1) * step + 1 for first, size, step in zip(start, sizes, strides, strict=True)]
-    return lax.slice(inputs, (0, *start, 0), (batch, *ends, channels), (1, *strides, 1))
-
-
-def repeat_channels(inputs: Features, kernel: Kernel) -> Float[Array, "batch height width channel_out"]:
-    """Each channel as often as a depthwise kernel makes channels of it."""
-    copies = kernel.shape[3] // inputs.shape[3]
-    return jnp.repeat(inputs, copies, 3) if copies > 1 else inputs
-
-
-def depthwise(geometry: Geometry, inputs: Features, kernel: Kernel) -> Outputs:
-    """A depthwise convolution: the sum over the taps of shifted inputs times weights."""
-    padded = pad_edges(inputs, *geometry.padding)
-    reach = [(size - 1) * step + 1 for size, step in zip(kernel.shape[:2], geometry.dilation, strict=True)]
-    sizes = (
-        (padded.shape[1] - reach[0]) // geometry.strides[0] + 1,
-        (padded.shape[2] - reach[1]) // geometry.strides[1] + 1,
-    )
-    total = jnp.zeros((), inputs.dtype)
-    for row, column in taps(kernel):
-        start = (row * geometry.dilation[0], column * geometry.dilation[1])
-        total += window(padded, start, sizes, geometry.strides) * kernel[None, None, None, row, column, 0]
-    return total
-
-
-class Share(NamedTuple):
-    """What one row or column of taps gives to one phase of an axis: to gradient[i], cotangent[i + shift].
-
-    Attributes:
-        tap: index of the row or column of the kernel.
-        shift: in cells of the cotangent.
-    """
-
-    tap: int
-    shift: int
-
-
-def shares(phase: int, kernel_size: int, stride: int, padding: int, dilation: int) -> list[Share]:
-    """The taps that carry a cotangent to the cells `phase, phase + stride, ...` of an axis.
-
-    >>> shares(0, 3, 2, 1, 1), shares(1, 3, 2, 1, 1)
-    ([Share(tap=1, shift=0)], [Share(tap=0, shift=1), Share(tap=2, shift=0)])
-    """
-    distances = [(tap, phase + padding - tap * dilation) for tap in range(kernel_size)]
-    return [Share(tap, distance // stride) for tap, distance in distances if distance % stride == 0]
-
-
-def depthwise_gradients(
-    geometry: Geometry, inputs: Features, kernel: Kernel, cotangent: Outputs
-) -> tuple[Features, Kernel]:
-    """The gradients of `depthwise`, where channels may have been repeated before it."""
-    repeated = repeat_channels(inputs, kernel)
-    of_copies = depthwise_inputs_gradient(geometry, repeated, kernel, cotangent)
-    kernel_gradient = depthwise_kernel_gradient(geometry, repeated, kernel, cotangent)
-    return of_copies.reshape(*inputs.shape, -1).sum(-1), kernel_gradient
-
-
-def depthwise_inputs_gradient(
-    geometry: Geometry, inputs: Features, kernel: Kernel, cotangent: Outputs
-) -> Features:
-    """The gradient of the inputs: per phase of the strides a sum of shifted cotangents, then interleaved."""
-    (top, _), (left, _) = geometry.padding
-    (down, right), (below, beside) = geometry.strides, geometry.dilation
-    sizes = -(-inputs.shape[1] // down), -(-inputs.shape[2] // right)
-    margins = [kernel.shape[0] * below, kernel.shape[1] * beside]
-    rows = (margins[0], max(0, sizes[0] + margins[0] + top - cotangent.shape[1]))
-    columns = (margins[1], max(0, sizes[1] + margins[1] + left - cotangent.shape[2]))
-    padded = pad_edges(cotangent, rows, columns)
-    phases = []
-    for row_phase, column_phase in itertools.product(range(down), range(right)):
-        total = jnp.zeros((), cotangent.dtype)
-        row_shares = shares(row_phase, kernel.shape[0], down, top, below)
-        column_shares = shares(column_phase, kernel.shape[1], right, left, beside)
-        for row, column in itertools.product(row_shares, column_shares):
-            start = (margins[0] + row.shift, margins[1] + column.shift)
-            total += window(padded, start, sizes) * kernel[None, None, None, row.tap, column.tap, 0]
-        phases.append(jnp.broadcast_to(total, (inputs.shape[0], *sizes, inputs.shape[3])))
-    return interleave(phases, geometry.strides)[:, : inputs.shape[1], : inputs.shape[2]]
-
-
-def interleave(phases: list[Features], strides: Pair) -> Float[Array, "batch all_rows all_columns channel"]:
-    """Images of which every stride-th row and column is one of the phases."""
-    down, right = strides
-    if down == right == 1:
-        return phases[0]
-    batch, height, width, channels = phases[0].shape
-    rows = [jnp.stack(phases[first : first + right], 3) for first in range(0, down * right, right)]
-    return jnp.stack(rows, 2).reshape(batch, height * down, width * right, channels)
-
-
-def depthwise_kernel_gradient(
-    geometry: Geometry, inputs: Features, kernel: Kernel, cotangent: Outputs
-) -> Kernel:
-    """The gradient of the kernel: per tap the sum over all cells of shifted inputs times cotangent.
-
-    A reduction whose operand XLA must compute on the way is not vectorised; one of a finished array is. So
-    the products of a block of rows are added elementwise, and the blocks are summed at the end.
-    """
-    blocks = -(-cotangent.shape[1] // ROWS_PER_BLOCK)
-    rows = -(-cotangent.shape[1] // blocks)
-    spare = blocks * rows - cotangent.shape[1]
-    (top, bottom), sides = geometry.padding
-    padded = pad_edges(inputs, (top, bottom + spare * geometry.strides[0]), sides)
-    block_sums = functools.partial(
-        kernel_row_block_sums,
-        geometry,
-        padded,
-        pad_edges(cotangent, (0, spare), (0, 0)),
-        kernel.shape[1],
-        rows,
-    )
-    if kernel.shape[0] <= 3:
-        sums = [block_sums(row).sum((1, 2, 3)) for row in range(kernel.shape[0])]
-        return jnp.stack(sums)[:, :, None, :]
-    return lax.map(lambda row: block_sums(row).sum((1, 2, 3)), jnp.arange(kernel.shape[0]))[:, :, None, :]
-
-
-def kernel_row_block_sums(
-    geometry: Geometry, padded: Padded, cotangent: Outputs, kernel_width: int, rows: int, tap: int | Array
-) -> Float[Array, "kernel_width batch block out_width channel"]:
-    """For one row of taps: shifted inputs times cotangent, added over each block of so many rows."""
-    down, right = geometry.strides
-    height = cotangent.shape[1]
-    if isinstance(tap, int):
-        first = tap * geometry.dilation[0]
-    else:  # a copy: where the place is known, the slices below fuse instead
-        reach = (height - 1) * down + 1
-        padded, first = lax.dynamic_slice_in_dim(padded, tap * geometry.dilation[0], reach, 1), 0
-    sizes = (height // rows, cotangent.shape[2])
-    sums = []
-    for column in range(kernel_width):
-        total = jnp.zeros((), cotangent.dtype)
-        for row in range(rows):
-            start = (first + row * down, column * geometry.dilation[1])
-            shifted = window(padded, start, sizes, (rows * down, right))
-            total += shifted * window(cotangent, (row, 0), sizes, (rows, 1))
-        sums.append(total)
-    return jnp.stack(sums)

@@ -220,6 +220,28 @@ def test_a_batch_sharded_over_a_mesh_gives_the_same_results(form):
     assert_close(results(convolved, sharded, replicated), results(convolved, inputs, kernel), 2e-6)
 
 
+@pytest.mark.parametrize(
+    ("size", "stride", "dilation", "kernel_size"),
+    [
+        ((2, 2), 1, 1, 3),
+        ((4, 3), 2, 1, 3),
+        ((1, 4), 1, 1, 3),
+        ((1, 1), 1, 1, 3),
+        ((4, 2), 2, 2, 3),
+        ((8, 8), 4, 1, 7),
+    ],
+)
+def test_dense_kernels_with_few_outputs_are_one_product_of_matrices(size, stride, dilation, kernel_size):
+    inputs, kernel, _ = arrays("dense", kernel_size, size)
+    half = kernel_size // 2 * dilation
+    geometry = Geometry((stride, stride), ((half, half), (half, half)), 1, (dilation, dilation))
+    assert_matches_plain(inputs, kernel, geometry)
+    run = functools.partial(
+        results, lambda inputs, kernel: convolution(inputs, kernel, *geometry), jit=lambda f: f
+    )
+    assert "convolution(" not in jax.jit(run).lower(inputs, kernel).compile().as_text()
+
+
 def test_the_cpu_compiles_no_convolution_for_a_depthwise_kernel():
     inputs, kernel, groups = arrays("depthwise", 3, (8, 8))
     step = jax.grad(lambda inputs, kernel: convolution(inputs, kernel, groups=groups).sum(), (0, 1))
