@@ -45,7 +45,8 @@ def choices_under(record: Any, prefix: str = "") -> Iterator[tuple[str, Kinds, s
 def choose_kinds(record: Any, arguments: Sequence[str], missing: Any) -> tuple[Any, list[str]]:
     """The record with the kinds that the command line asks for, and the arguments that are left.
 
-    Fields of the same name keep their values; others have the defaults of the new kind.
+    Fields of the same name and type keep their values; others have the defaults of the new kind. No check of
+    the record runs: what it is built from anew, with the arguments that are left, is to be checked.
 
     Args:
         record: a frozen dataclass.
@@ -75,7 +76,7 @@ def _replace_kind(record: Any, path: Sequence[str], name: str, option: str, miss
         raise InputError(f"{option}: there is no field {field!r}{suggestion(field, hints)}")
     if rest:
         inner = _replace_kind(getattr(record, field), rest, name, option, missing)
-        return dataclasses.replace(record, **{field: inner})
+        return _unchecked(type(record), {**_fields_of(record), field: inner})
     kinds = kinds_of(hints[field])
     if len(kinds) < 2:
         raise InputError(f"{option}: {field} is of one kind only; leave the option out")
@@ -83,26 +84,45 @@ def _replace_kind(record: Any, path: Sequence[str], name: str, option: str, miss
         raise InputError(
             f"{option} {name}: no such kind{suggestion(name, kinds)}; it can be {', '.join(kinds)}"
         )
-    return dataclasses.replace(record, **{field: _as_kind(kinds[name], getattr(record, field), missing)})
+    _refuse_records_without_values(kinds[name], f"{option} {name}")
+    chosen = _as_kind(kinds[name], getattr(record, field), missing)
+    return _unchecked(type(record), {**_fields_of(record), field: chosen})
+
+
+def _refuse_records_without_values(kind: Any, option: str) -> None:
+    for field in dataclasses.fields(kind) if kind is not None else ():
+        of = typing.get_args(typing.get_type_hints(kind)[field.name])
+        if _is_required(field) and of and dataclasses.is_dataclass(of[0]):
+            raise InputError(
+                f"{option}: its {field.name} are records, of which the command line can make none; "
+                "write them in a configuration file"
+            )
+
+
+def _fields_of(record: Any) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
 def _as_kind(kind: Any, old: Any, missing: Any) -> Any:
     """A record of a kind with what an old one has of its fields."""
     if kind is None or type(old) is kind:
         return None if kind is None else old
-    had = {field.name for field in dataclasses.fields(old)} if dataclasses.is_dataclass(old) else set()
-    values = {field.name: getattr(old, field.name) for field in dataclasses.fields(kind) if field.name in had}
-    required = [
-        field for field in dataclasses.fields(kind) if field.name not in values and _is_required(field)
-    ]
-    if not required:
-        return kind(**values)
-    # Whole only with what the command line still gives: until then no check of the record's may run.
-    incomplete = object.__new__(kind)
+    had = typing.get_type_hints(type(old)) if dataclasses.is_dataclass(old) else {}
+    hints, values = typing.get_type_hints(kind), {}
     for field in dataclasses.fields(kind):
-        value = missing if field in required else values.get(field.name, _default(field))
-        object.__setattr__(incomplete, field.name, value)
-    return incomplete
+        if had.get(field.name) == hints[field.name]:
+            values[field.name] = getattr(old, field.name)
+        else:
+            values[field.name] = missing if _is_required(field) else _default(field)
+    return _unchecked(kind, values)
+
+
+def _unchecked(kind: Any, values: Mapping[str, Any]) -> Any:
+    """A record whose checks have not run: whole only with what the command line still gives."""
+    record = object.__new__(kind)
+    for name, value in values.items():
+        object.__setattr__(record, name, value)
+    return record
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:

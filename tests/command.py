@@ -23,8 +23,11 @@ SMALL = "--model.pretrained None --model.name test_vit --image-size 32 --batch-s
 """For images in files."""
 
 
-def environment(**changes: str) -> dict[str, str]:
-    return {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "default", **changes}
+def environment(XLA_FLAGS: str = "", **changes: str) -> dict[str, str]:  # noqa: N803  (a variable's name)
+    """This process's, with changes; flags of XLA are added to those that it has."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}"
+    stated = {"JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "default", "XLA_FLAGS": flags}
+    return {**os.environ, **stated, **changes}
 
 
 def start(config: str, *options: str, **changes: str) -> subprocess.Popen:

@@ -1,15 +1,21 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from command import QUICKSTART, environment
 
+from sketch_jax.augment.policies.options import AutoAugment
+from sketch_jax.config import read_config
 from sketch_jax.data.csv_table import Csv
 from sketch_jax.data.folder import Folder
 from sketch_jax.data.splits import KFold
 from sketch_jax.errors import InputError
+from sketch_jax.kinds import choices_under
 from sketch_jax.main import parse_config
+from sketch_jax.models.tuning_options import Everything, Patterns
+from sketch_jax.train.options import Swa
 
 
 def parsed(*options):
@@ -42,12 +48,46 @@ def test_a_field_without_default_must_be_given(capsys):
         (["--split.kind", "KFolds"], "--split.kind KFolds: no such kind; did you mean 'KFold'?; it can be "),
         (["--split.kind"], "--split.kind : no such kind; it can be HoldOut, KFold"),
         (["--spit.kind", "KFold"], "--spit.kind: there is no field 'spit'; did you mean 'split'?"),
+        (
+            ["--augmentation.kind", "Curriculum"],
+            "--augmentation.kind Curriculum: its stages are records, of which the command line can make none",
+        ),
         (["--logging.kind", "Logging"], "--logging.kind: logging is of one kind only; leave the option out"),
     ],
 )
 def test_what_is_no_kind_is_refused(options, message):
     with pytest.raises(InputError, match=re.escape(message)):
         parsed(*options)
+
+
+def test_checks_see_the_whole_configuration_alone():
+    averaged = parsed("--averaging.kind", "Swa", "--averaging.first-epoch", "1")
+    assert averaged.averaging == Swa(first_epoch=1)
+    some = parsed("--tuning.kind", "Patterns", "--tuning.trained", "^head/")
+    assert some.tuning == Patterns(trained=("^head/",))
+    frozen = ["--config", "configs/system_a_linear.py", "--tuning.kind", "Everything"]
+    with pytest.raises(InputError, match="nothing is frozen"):
+        parse_config(frozen)
+    whole = parse_config([*frozen, "--model.frozen-precision", "float32"])
+    assert whole.tuning == Everything()
+
+
+def test_a_value_that_the_new_kind_could_not_have_is_left_behind():
+    mixed = ["--augmentation.policy.kind", "AugMix", "--augmentation.policy.kind", "AutoAugment"]
+    assert parsed(*mixed).augmentation.policy == AutoAugment()
+
+
+@pytest.mark.parametrize("name", ["quickstart", "system_a_curriculum", "system_c"])
+def test_every_kind_is_taken_or_refused_with_a_message(name, capsys):
+    config = f"configs/{name}.py"
+    for option, kinds, _ in choices_under(read_config(Path(config))):
+        for kind in kinds:
+            try:
+                parse_config(["--config", config, option, kind])
+            except InputError:
+                continue
+            except SystemExit:
+                assert "required" in capsys.readouterr().err.lower(), (option, kind)
 
 
 def test_help_lists_the_kinds():

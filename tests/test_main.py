@@ -249,8 +249,7 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path):
     for name in ("cat", "dog"):
         images_in(tmp_path / "images" / name, 10)
     source = ["--source.root", str(tmp_path / "images"), "--loading.workers", "0", "--batch-size", "8"]
-    size = ["--model.name", "test_efficientnet", "--model.pretrained", "None", "--image-size", "32"]
-    run = [str(ROOT / "configs" / "folder.py"), *source, *size, "--epochs", "1"]
+    run = [str(ROOT / "configs" / "folder.py"), *SMALL, *source]
     run += ["--schedule.warmup-epochs", "0", "--output-dir", str(tmp_path / "run")]
     done = finish(*run)
     assert done.returncode == 0, done.stderr
