@@ -4,9 +4,9 @@
 
 Every parameter is random. Ours computes in float32 (full precision products) and bfloat16; timm on the same
 device in float32 and, on a GPU, under bfloat16 autocast, as its training scripts do. Prints a JSON line a
-model: `logits` is |error| / |logits|, `gradients` the median over all tensors of that ratio, in 2-norms;
-`largest` the largest difference of a logit. Exits with 1 where float32 is off by more than 1e-4 (logits) or
-1e-3 (gradients).
+model: `logits` is |error| / |logits|, `gradients` the median of that ratio over tensors whose gradient does
+not vanish, in 2-norms; `largest` the largest difference of a logit. Exits with 1 where float32 is off by more
+than 1e-4 (logits) or 1e-3 (gradients).
 """
 
 import argparse

@@ -3,7 +3,8 @@
     python benchmarks/train_step.py --model vit_small_patch16_224 --batch-size 16 --against timm
 
 Each side lives in a process of its own, is warmed up, and then runs blocks of steps in turns (A B A B …), so
-that a drift of the machine's speed touches both. Inputs are random images and labels that stay on the device;
+that a drift of the machine's speed touches both. Both prepare at once, so the seconds of compilation and of
+the first step are longer than alone. Inputs are random images and labels that stay on the device;
 our side keeps as many steps in flight as the loop of training does.
 On a CPU both sides get the same threads, and torch the faster of its two layouts, each tried in a process
 of its own; on a GPU torch runs bf16 autocast, channels-last and torch.compile, and we run bf16.

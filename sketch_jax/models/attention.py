@@ -79,7 +79,7 @@ def attend(
 def attend_in_pieces(
     query: Heads, key: Heads, value: Heads, scale: float, implementation: Literal["cudnn", "xla"]
 ) -> Heads:
-    """Self-attention that never holds all scores (flash attention), by `jax.nn.dot_product_attention`.
+    """Flash attention by `jax.nn.dot_product_attention`: cuDNN's never holds all scores.
 
     JAX refuses to differentiate cuDNN's for an odd number of tokens, which most vision transformers have. So
     there is one more then, which no other is shown.

@@ -7,8 +7,8 @@ others: a depthwise one takes fifty times as long as it must, and its weight gra
 - 1x1: one matrix product; the kernel's gradient has the narrower factor first, or XLA transposes the wider;
 - depthwise: shifted multiply-adds; the gradient of the inputs likewise, one sum per phase of the stride;
   the gradient of the kernel as products added over a block of rows, elementwise, then one plain sum;
-- dense, with outputs of four places or fewer: one product of what all taps see and the kernel. XLA's takes
-  seventy times as long where there are two rows and two columns (docs/log.md).
+- dense up to 3x3, with outputs of four places or fewer: one product of what all taps see and the kernel.
+  XLA's takes seventy times as long where there are two rows and two columns (docs/log.md).
 
 The choice is made when a program is lowered, so that only the branch of its backend is compiled.
 """
@@ -36,7 +36,10 @@ from sketch_jax.models.sliding_windows import (
 )
 
 FEW_PLACES = 4
-"""Of an output: up to as many, a dense kernel is one product of matrices."""
+"""Of an output: up to as many, a small dense kernel is one product of matrices."""
+
+FEW_TAPS = 9
+"""Of such a kernel: more would make many pieces, which take long to compile."""
 
 
 def convolution(
@@ -169,7 +172,8 @@ def is_depthwise(geometry: Geometry, inputs: Features, kernel: Kernel) -> bool:
 def has_few_places(geometry: Geometry, inputs: Features, kernel: Kernel) -> bool:
     """Whether the outputs of a dense kernel are so small that one product of matrices is the fastest."""
     rows, columns = output_sizes(geometry, inputs, kernel)
-    return geometry.groups == 1 and 0 < rows * columns <= FEW_PLACES
+    few = 0 < rows * columns <= FEW_PLACES and kernel.shape[0] * kernel.shape[1] <= FEW_TAPS
+    return few and geometry.groups == 1
 
 
 def product_of_all_taps(geometry: Geometry, inputs: Features, kernel: Kernel) -> Outputs:

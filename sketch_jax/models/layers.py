@@ -59,9 +59,26 @@ def gelu(inputs: Array) -> Array:
     """The exact Gaussian error linear unit, by `erf` as in torch, computed in float32.
 
     The `erfc` form of `jax.nn.gelu` keeps more for the backward pass: a tenth of a ViT's memory in training.
+    Of half precision only the inputs are kept, in half precision.
     """
-    wide = inputs.astype(jnp.float32)
-    return (0.5 * wide * (1.0 + lax.erf(wide * 0.5**0.5))).astype(inputs.dtype)
+    return _gelu(inputs) if inputs.dtype == jnp.float32 else _gelu_of_half(inputs)
+
+
+def _gelu(inputs: Array) -> Array:
+    return 0.5 * inputs * (1.0 + lax.erf(inputs * 0.5**0.5))
+
+
+@jax.custom_vjp
+def _gelu_of_half(inputs: Array) -> Array:
+    return _gelu(inputs.astype(jnp.float32)).astype(inputs.dtype)
+
+
+def _gelu_of_half_backward(inputs: Array, cotangent: Array) -> tuple[Array]:
+    (gradient,) = jax.vjp(_gelu, inputs.astype(jnp.float32))[1](cotangent.astype(jnp.float32))
+    return (gradient.astype(inputs.dtype),)
+
+
+_gelu_of_half.defvjp(lambda inputs: (_gelu_of_half(inputs), inputs), _gelu_of_half_backward)
 
 
 def identity(inputs: Array) -> Array:

@@ -88,7 +88,7 @@ def processor_features(file: str = "/proc/cpuinfo") -> set[str]:
         lines = Path(file).read_text().splitlines()
     except OSError:
         return set()
-    return next((set(line.split()) for line in lines if line.startswith("flags")), set())
+    return next((set(line.split()) for line in lines if line.startswith(("flags", "Features"))), set())
 
 
 def _peak_bytes(memory: Any) -> int:

@@ -15,8 +15,9 @@ forward and four backward; that the scores are computed again is not counted."""
 def count_flops(traced: ClosedJaxpr) -> float:
     """Operations of the matrix products and convolutions of one call, two for each product that is added.
 
-    Everything else (norms, activations, the optimizer) is left out, as is usual where a share of a device's
-    peak is told: PaLM (arXiv:2204.02311), appendix B. Loops count in full where their length is known (scan),
+    Everything else (norms, activations, most optimizers) is left out, as is usual where a share of a device's
+    peak is told: PaLM (arXiv:2204.02311), appendix B. Muon's products and those of filters in augmentation
+    are products and count. Loops count in full where their length is known (scan),
     once where it is not (while); of branches the dearest counts, of formulations per backend the plain one.
     What no result needs is left out. Products that rematerialisation computes again are counted again.
 
@@ -34,12 +35,13 @@ def count_flops(traced: ClosedJaxpr) -> float:
 
 def _count(jaxpr: Any) -> int:
     choices = [equation for equation in jaxpr.eqns if equation.primitive.name == "platform_index"]
-    platform = {variable for equation in choices for variable in equation.outvars}
+    platform = [variable for equation in choices for variable in equation.outvars]
     count = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "cond":
             branches = [_count(branch.jaxpr) for branch in equation.params["branches"]]
-            count += branches[-1] if equation.invars[0] in platform else max(branches)
+            chosen = any(equation.invars[0] is variable for variable in platform)
+            count += branches[-1] if chosen else max(branches)
         else:
             count += _count_equation(equation)
     return count
@@ -65,14 +67,19 @@ def _count_equation(equation: Any) -> int:
 def _count_convolution(
     params: Any, inputs: tuple[int, ...], kernel: tuple[int, ...], outputs: tuple[int, ...]
 ) -> int:
-    """Operations of a convolution; those on the zeros between inputs that lie apart are not counted."""
+    """Operations of a convolution, each output by each tap.
+
+    The gradient of inputs is a convolution of fewer places than it has outputs, with zeros between or around
+    them: there it is each place by each tap, as many as forward.
+    """
     numbers = params["dimension_numbers"]
-    window = math.prod(kernel[axis] for axis in numbers.rhs_spec[2:])
-    channels = kernel[numbers.rhs_spec[1]]
-    if math.prod(params["lhs_dilation"]) == 1:
-        return 2 * math.prod(outputs) * window * channels
-    places = inputs[numbers.lhs_spec[0]] * math.prod(inputs[axis] for axis in numbers.lhs_spec[2:])
-    return 2 * places * window * channels * kernel[numbers.rhs_spec[0]]
+    taps = math.prod(kernel[axis] for axis in numbers.rhs_spec[2:])
+    count = 2 * math.prod(outputs) * taps * kernel[numbers.rhs_spec[1]]
+    if numbers.lhs_spec[0] != numbers.out_spec[0]:  # of a kernel: channels stand where the batch does
+        return count
+    places = math.prod(inputs[axis] for axis in numbers.lhs_spec[2:])
+    reached = math.prod(outputs[axis] for axis in numbers.out_spec[2:])
+    return count // reached * min(places, reached) if reached else 0
 
 
 def _parts(value: Any) -> Iterator[Any]:

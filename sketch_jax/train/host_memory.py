@@ -3,7 +3,9 @@
 import ctypes
 import mmap
 import os
+import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -49,8 +51,22 @@ def keep_freed_memory() -> bool:
     if taken != [1, 1, 1]:
         return False
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    _ask_for_huge_pages(ctypes.CDLL(None), min(HEAP_BYTES, physical_bytes() // 2))
+    if address_space_is_free():
+        _ask_for_huge_pages(ctypes.CDLL(None), min(HEAP_BYTES, physical_bytes() // 2))
     return True
+
+
+def address_space_is_free() -> bool:
+    """Whether a process may have more than it uses: no limit (`ulimit -v`, `-d`), no strict overcommit."""
+    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    return limits == [resource.RLIM_INFINITY] * 2 and _overcommits()
+
+
+def _overcommits(file: str = "/proc/sys/vm/overcommit_memory") -> bool:
+    try:
+        return Path(file).read_text().strip() != "2"
+    except OSError:
+        return False
 
 
 def physical_bytes() -> int:

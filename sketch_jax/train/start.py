@@ -1,7 +1,8 @@
 """The start of a run: the model, its preprocessing, and its parameters, pretrained or new."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from jaxtyping import Array, Key
 
 from sketch_jax.errors import InputError
 from sketch_jax.keys import stream
-from sketch_jax.models.architectures import create_model, default_image_size
+from sketch_jax.models.architectures import bare_name, create_model, default_image_size, family_name
 from sketch_jax.models.heads import ONE_TASK, replace_head, replaces_head
 from sketch_jax.models.model import Model
 from sketch_jax.models.model_options import ModelOptions
@@ -75,6 +76,8 @@ def create_start(
     Raises:
         InputError: unknown architecture, or weights that cannot be read or do not fit.
     """
+    if options.name is not None:
+        family_name(options.name)  # a misspelt name is refused before anything is loaded
     weights = None if options.pretrained is None else open_weights(options.pretrained)
     config = {} if weights is None else weights.config
     named, arguments = architecture_from(config)
@@ -86,10 +89,11 @@ def create_start(
     else:
         preprocessing = preprocessing_from(config, image_size)
     preprocessing = change_preprocessing(preprocessing, changes)
-    model = _create_model(options, name, arguments, len(class_names), preprocessing.image_size)
-    model = _with_heads(model, options, heads, ordinal_heads)
-    rows = None if options.head.rows is None else read_rows(Path(options.head.rows), class_names)
-    params, statistics, lines = _values(model, weights, rows, key, place)
+    with _told_of_another_architecture(options, name, named):
+        model = _create_model(options, name, arguments, len(class_names), preprocessing.image_size)
+        model = _with_heads(model, options, heads, ordinal_heads)
+        rows = None if options.head.rows is None else read_rows(Path(options.head.rows), class_names)
+        params, statistics, lines = _values(model, weights, rows, key, place)
     if options.scan_blocks:
         params = jax.tree.map(place, stack_blocks(params))
     return Start(
@@ -102,6 +106,20 @@ def create_start(
         weights=lines,
         fingerprint=None if weights is None else weights.fingerprint,
     )
+
+
+@contextmanager
+def _told_of_another_architecture(options: ModelOptions, name: str, named: str | None) -> Iterator[None]:
+    """Adds to an error that the weights are of another architecture than the options ask for, if so."""
+    try:
+        yield
+    except InputError as error:
+        if named is None or bare_name(named) == bare_name(name):
+            raise
+        raise InputError(
+            f"--model.name {name}: the weights of --model.pretrained {options.pretrained} are of {named}; "
+            f"leave the choice to them by --model.name None, or take weights of {name}\n  {error}"
+        ) from None
 
 
 def _create_model(

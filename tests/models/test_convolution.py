@@ -228,7 +228,6 @@ def test_a_batch_sharded_over_a_mesh_gives_the_same_results(form):
         ((1, 4), 1, 1, 3),
         ((1, 1), 1, 1, 3),
         ((4, 2), 2, 2, 3),
-        ((8, 8), 4, 1, 7),
     ],
 )
 def test_dense_kernels_with_few_outputs_are_one_product_of_matrices(size, stride, dilation, kernel_size):

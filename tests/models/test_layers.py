@@ -54,6 +54,19 @@ def test_gelu_is_exact_to_float32():
     np.testing.assert_allclose(ACTIVATIONS["gelu"](jnp.asarray(inputs)), exact, rtol=0, atol=1e-6)
 
 
+def test_gelu_of_half_precision_is_rounded_once_and_keeps_only_its_inputs():
+    inputs = jnp.linspace(-6, 6, 401, dtype=jnp.bfloat16)
+    wide = inputs.astype(jnp.float32)
+    value, pull = jax.vjp(ACTIVATIONS["gelu"], inputs)
+    exact, exact_pull = jax.vjp(ACTIVATIONS["gelu"], wide)
+    np.testing.assert_array_equal(value, exact.astype(jnp.bfloat16))
+    np.testing.assert_array_equal(
+        pull(jnp.ones_like(inputs))[0], exact_pull(jnp.ones_like(wide))[0].astype(jnp.bfloat16)
+    )
+    kept = [leaf for leaf in jax.tree.leaves(pull) if getattr(leaf, "size", 0) == inputs.size]
+    assert [leaf.dtype for leaf in kept] == [jnp.bfloat16]
+
+
 @pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "quick_gelu", "silu", "swish", "relu"])
 def test_activations_and_their_slopes_are_timms(name):
     torch, layers = pytest.importorskip("torch"), pytest.importorskip("timm.layers")

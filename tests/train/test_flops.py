@@ -38,6 +38,23 @@ def test_a_convolution_counts_its_taps_forward_and_twice_backward(stride, groups
     assert flops(jax.grad(lambda *inputs: (convolve(*inputs) ** 2).sum(), 1), *shapes) == 2 * forward
 
 
+@pytest.mark.parametrize(("side", "padding", "size"), [(7, 0, 7), (5, 0, 3), (2, 1, 3), (1, 1, 3)])
+def test_places_around_the_images_count_no_more_backward_than_forward(side, padding, size):
+    def convolve(images, kernel):
+        return convolution(images, kernel, (1, 1), ((padding, padding), (padding, padding)))
+
+    shapes = (2, side, side, 3), (size, size, 3, 4)
+    forward = flops(convolve, *shapes)
+    assert forward == 2 * 2 * 4 * (side + 2 * padding - size + 1) ** 2 * size * size * 3
+    assert flops(jax.grad(lambda *inputs: (convolve(*inputs) ** 2).sum(), (0, 1)), *shapes) == 3 * forward
+
+
+def test_a_branch_that_is_known_beforehand_does_not_end_the_count():
+    assert (
+        flops(lambda left, right: lax.cond(True, lambda: left @ right, lambda: left), (4, 4), (4, 4)) == 128
+    )
+
+
 def test_each_turn_of_a_scan_counts_and_the_dearest_branch():
     def loop(left, right):
         return lax.scan(lambda carry, _: (carry @ right, None), left, None, length=10)[0]
