@@ -61,6 +61,11 @@ def _lock(lock: io.FileIO, place: Path) -> None:
             f"{place}: process {holder} is writing this run; wait for it, stop it, "
             "or use another --name or --output-dir"
         ) from None
+    except OSError as error:
+        raise InputError(
+            f"{place}: this file system locks no files ({error.strerror}), and two runs that write one "
+            "directory would destroy each other's; choose an --output-dir on another file system"
+        ) from None
     os.truncate(place / LOCK_NAME, 0)
     lock.write(f"{os.getpid()}\n".encode())
 

@@ -1,7 +1,10 @@
 """A run's directory belongs to one process and one configuration."""
 
+import errno
+import fcntl
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -119,6 +122,16 @@ def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
     with open_run(tmp_path, {}) as begun:
         assert begun
         assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    message = f"{tmp_path}/run: this file system locks no files (No locks available), and two runs"
+    with pytest.raises(InputError, match=re.escape(message)), open_run(tmp_path / "run", {"seed": 0}):
+        pass
 
 
 def test_one_process_cannot_hold_a_run_twice(tmp_path):
