@@ -4,7 +4,7 @@
 
 Prints a JSON line a case and form. Times are medians of blocks, milliseconds; `floor` is what reading and
 writing the least number of bytes takes at --bandwidth. The error is relative, of 2-norms, against float32.
-`sketch_jax.models.convolution` takes the faster form of each backend.
+`sketch_jax.models.convolution` takes "cpu" on the CPU and "xla" elsewhere; docs/log.md has what was found.
 """
 
 import argparse

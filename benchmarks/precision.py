@@ -22,9 +22,8 @@ import timm
 import torch
 from jax import numpy as jnp
 
-from convert.parity import draw_inputs, fit_ours
+from convert.parity import create_ours, draw_inputs, fit_ours
 from convert.reference import Inputs, Setting, build, choose_setting, state_of
-from sketch_jax.models.architectures import create_model
 from sketch_jax.weights.names import to_timm
 
 MODELS = (
@@ -52,13 +51,7 @@ def torch_values(model: Any, inputs: Inputs, device: str, dtype: torch.dtype, au
 
 def our_values(setting: Setting, state: Values, inputs: Inputs, dtype: Any) -> Values:
     """The same of our model."""
-    model = create_model(
-        setting.name,
-        arguments=setting.arguments,
-        class_count=setting.class_count,
-        image_size=setting.image_size,
-        dtype=dtype,
-    )
+    model = create_ours(setting, dtype)
     params, statistics = fit_ours(model, None, state)
     key = jax.random.key(0)
 

@@ -93,14 +93,14 @@ def compare(
     }
 
 
-def create_ours(setting: Setting) -> Model:
-    """Our model of a setting, computing in float32."""
+def create_ours(setting: Setting, dtype: Any = jnp.float32) -> Model:
+    """Our model of a setting, computing in a type."""
     return create_model(
         setting.name,
         arguments=setting.arguments,
         class_count=setting.class_count,
         image_size=setting.image_size,
-        dtype=jnp.float32,
+        dtype=dtype,
     )
 
 

@@ -10,7 +10,7 @@ SHARED = ROOT.parent / "shared"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
-# The numbers hold at any level; the lowest compiles these small programs in two thirds of the time.
+# The numbers hold at any level; the lowest compiles these small programs in four fifths of the time.
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}".strip()
 
 import jax

@@ -17,9 +17,9 @@ def count_flops(traced: ClosedJaxpr) -> float:
 
     Everything else (norms, activations, most optimizers) is left out, as is usual where a share of a device's
     peak is told: PaLM (arXiv:2204.02311), appendix B. Muon's products and those of filters in augmentation
-    are products and count. Loops count in full where their length is known (scan),
-    once where it is not (while); of branches the dearest counts, of formulations per backend the plain one.
-    What no result needs is left out. Products that rematerialisation computes again are counted again.
+    are products and count. Loops count in full where their length is known (scan), once where it is not
+    (while); of branches the dearest counts, of formulations per backend the plain one. What no result needs
+    is left out. Products that rematerialisation computes again are counted again.
 
     Args:
         traced: what `jax.make_jaxpr` makes of a function.

@@ -1,4 +1,4 @@
-"""Compiled programs that outlive their process: the second run of a setting starts at once."""
+"""Compiled programs that outlive their process: the second run of a setting compiles little."""
 
 import hashlib
 import os
@@ -37,7 +37,6 @@ def cache_directory() -> Path:
 def keep_compiled_programs() -> Path | None:
     """Lets JAX keep compiled programs from run to run, and on GPUs which algorithms were the fastest.
 
-    That a GPU's choice is kept also lets a resumed run compute with the same algorithms, hence the same bits.
     Where JAX was told a directory (`JAX_COMPILATION_CACHE_DIR`), that one stands; an empty name turns the
     cache off. Nothing is kept where none can be written.
 
