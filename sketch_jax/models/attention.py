@@ -17,9 +17,9 @@ from sketch_jax.models.layers import (
     Mlp,
     Norm,
     RmsNorm,
-    along_last_axis,
     identity,
 )
+from sketch_jax.models.normalization import along_last_axis
 
 Tokens = Float[Array, "batch tokens embedding"]
 Heads = Float[Array, "batch tokens heads head_width"]

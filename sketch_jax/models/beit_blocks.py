@@ -26,9 +26,9 @@ from sketch_jax.models.layers import (
     Linear,
     Mlp,
     SwiGlu,
-    along_last_axis,
     last_kernel_init,
 )
+from sketch_jax.models.normalization import along_last_axis
 from sketch_jax.models.relative_positions import Bias, create_bias_table, look_up_bias
 from sketch_jax.models.windows import Pair
 

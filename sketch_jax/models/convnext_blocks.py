@@ -19,11 +19,11 @@ from sketch_jax.models.layers import (
     DropPath,
     Linear,
     Norm,
-    along_last_axis,
     identity,
     recomputed,
 )
 from sketch_jax.models.model_options import Remat
+from sketch_jax.models.normalization import along_last_axis
 from sketch_jax.models.pooling import FeatureMap, NewMap
 
 MLP_RATIO = 4

@@ -28,9 +28,9 @@ from sketch_jax.models.layers import (
     Mlp,
     PackedSwiGlu,
     SwiGlu,
-    along_last_axis,
     last_kernel_init,
 )
+from sketch_jax.models.normalization import along_last_axis
 from sketch_jax.models.rotary import Turns, turn
 
 Asked = Float[Array, "batch tokens asked"]

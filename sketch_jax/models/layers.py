@@ -15,10 +15,10 @@ from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from sketch_jax.models.model_options import Remat
+from sketch_jax.models.normalization import Hidden, along_last_axis, layer_norm
 
 Initializer = Callable[..., Array]
 Activation = Callable[[Array], Array]
-Hidden = Float[Array, "*axes width"]
 
 INITIAL_DEVIATION = 0.02
 """Standard deviation of new weights in timm's transformers."""
@@ -172,47 +172,6 @@ class LayerScale(nn.Module):
         init = nn.initializers.constant(self.initial_value)
         gamma = self.param("gamma", init, (inputs.shape[-1],), jnp.float32)
         return inputs * along_last_axis(gamma.astype(self.dtype), inputs)
-
-
-def along_last_axis(values: Float[Array, " width"], like: Array) -> Array:
-    """Values of channels, with as many axes as `like` (this code base forbids silent rank promotion)."""
-    return values.reshape((1,) * (like.ndim - 1) + (-1,))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def layer_norm(
-    inputs: Hidden, scale: Float[Array, " width"], bias: Float[Array, " width"], epsilon: float
-) -> Hidden:
-    """Normalises the last axis to mean 0 and variance 1, then scales and shifts it.
-
-    The backward pass keeps the inputs in their own type and two float32 numbers a row, nothing else.
-    """
-    return _layer_norm_forward(inputs, scale, bias, epsilon)[0]
-
-
-def _layer_norm_forward(inputs: Hidden, scale: Array, bias: Array, epsilon: float) -> tuple[Hidden, Any]:
-    values = inputs.astype(jnp.float32)
-    mean = values.mean(-1, keepdims=True)
-    centred = values - mean
-    inverse_deviation = lax.rsqrt((centred * centred).mean(-1, keepdims=True) + epsilon)
-    normalized = centred * inverse_deviation
-    outputs = normalized * along_last_axis(scale, inputs) + along_last_axis(bias, inputs)
-    return outputs.astype(inputs.dtype), (inputs, mean, inverse_deviation, scale)
-
-
-def _layer_norm_backward(epsilon: float, kept: Any, cotangents: Hidden) -> tuple[Hidden, Array, Array]:
-    inputs, mean, inverse_deviation, scale = kept
-    normalized = (inputs.astype(jnp.float32) - mean) * inverse_deviation
-    cotangents = cotangents.astype(jnp.float32)
-    scaled = cotangents * along_last_axis(scale, inputs)
-    along_ones = scaled.mean(-1, keepdims=True)
-    along_normalized = (scaled * normalized).mean(-1, keepdims=True)
-    gradient = (scaled - along_ones - normalized * along_normalized) * inverse_deviation
-    rows = tuple(range(inputs.ndim - 1))
-    return gradient.astype(inputs.dtype), (cotangents * normalized).sum(rows), cotangents.sum(rows)
-
-
-layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
 
 
 class LayerNorm(nn.Module):

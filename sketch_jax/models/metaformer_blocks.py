@@ -21,13 +21,13 @@ from sketch_jax.models.layers import (
     DropPath,
     LayerNorm,
     Linear,
-    along_last_axis,
     gelu,
     identity,
     recomputed,
 )
 from sketch_jax.models.metaformer_table import InitialScale, MetaFormer
 from sketch_jax.models.model_options import Remat
+from sketch_jax.models.normalization import along_last_axis
 from sketch_jax.models.pooling import FeatureMap, NewMap, average_pool
 
 HEAD_WIDTH = 32

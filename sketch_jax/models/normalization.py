@@ -1,11 +1,12 @@
-"""Batch normalization in training, as a pure function whose gradient is stated.
+"""Normalization of batches in training and of rows, as pure functions whose gradients are stated.
 
-Every sum over the batch is a plain reduction of arrays that exist already, which XLA vectorises everywhere;
-what is left of the forward and of the backward pass is one elementwise formula each, which fuses with its
-neighbours. Only the inputs and numbers per channel are kept for the backward pass.
+For batches every sum is a plain reduction of arrays that exist already, which XLA vectorises everywhere; what
+is left of the forward and of the backward pass is one elementwise formula each, which fuses with its
+neighbours. Only the inputs and numbers per channel (of rows: per row) are kept for the backward pass.
 """
 
 import functools
+from typing import Any
 
 import jax
 from jax import lax
@@ -14,6 +15,7 @@ from jaxtyping import Array, Float
 
 Features = Float[Array, "batch height width channel"]
 PerChannel = Float[Array, " channel"]
+Hidden = Float[Array, "*axes width"]
 
 
 def batch_statistics(inputs: Features) -> tuple[PerChannel, PerChannel]:
@@ -108,3 +110,64 @@ def normalize_batch_backward(
 
 
 normalize_batch.defvjp(normalize_batch_forward, normalize_batch_backward)
+
+
+def along_last_axis(values: Float[Array, " width"], like: Array) -> Array:
+    """Values of channels, with as many axes as `like` (this code base forbids silent rank promotion)."""
+    return values.reshape((1,) * (like.ndim - 1) + (-1,))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def layer_norm(
+    inputs: Hidden, scale: Float[Array, " width"], bias: Float[Array, " width"], epsilon: float
+) -> Hidden:
+    """Normalises the last axis to mean 0 and variance 1, then scales and shifts it.
+
+    The backward pass keeps the inputs in their own type and two float32 numbers a row, nothing else.
+    """
+    return _layer_norm_forward(inputs, scale, bias, epsilon)[0]
+
+
+def _layer_norm_forward(inputs: Hidden, scale: Array, bias: Array, epsilon: float) -> tuple[Hidden, Any]:
+    values = inputs.astype(jnp.float32)
+    mean = values.mean(-1, keepdims=True)
+    centred = values - mean
+    inverse_deviation = lax.rsqrt((centred * centred).mean(-1, keepdims=True) + epsilon)
+    normalized = centred * inverse_deviation
+    outputs = normalized * along_last_axis(scale, inputs) + along_last_axis(bias, inputs)
+    return outputs.astype(inputs.dtype), (inputs, mean, inverse_deviation, scale)
+
+
+def _layer_norm_backward(epsilon: float, kept: Any, cotangents: Hidden) -> tuple[Hidden, Array, Array]:
+    inputs, mean, inverse_deviation, scale = kept
+    normalized = (inputs.astype(jnp.float32) - mean) * inverse_deviation
+    wide = cotangents.astype(jnp.float32)
+    scaled = wide * along_last_axis(scale, inputs)
+    along_ones = scaled.mean(-1, keepdims=True)
+    along_normalized = (scaled * normalized).mean(-1, keepdims=True)
+    gradient = (scaled - along_ones - normalized * along_normalized) * inverse_deviation
+    if inputs.dtype != jnp.float32:
+        return gradient.astype(inputs.dtype), *_layer_norm_backward_of_half(epsilon, inputs, cotangents)
+    rows = tuple(range(inputs.ndim - 1))
+    return gradient, (wide * normalized).sum(rows), wide.sum(rows)
+
+
+def _layer_norm_backward_of_half(epsilon: float, inputs: Hidden, cotangents: Hidden) -> tuple[Array, Array]:
+    """The gradients of scale and bias, from two readings of the inputs and one of the cotangents.
+
+    Left to itself XLA on a GPU writes the products to be summed, in float32, with the gradient of the inputs
+    and reads them again: twice the bytes. The first barrier parts the sums from that gradient, the second the
+    statistics from the products. Rows are one axis, as in the product before: barriers keep shapes apart, and
+    a product cannot add to a sum of another shape without a copy.
+    """
+    matrices = (values.reshape(-1, inputs.shape[-1]) for values in (inputs, cotangents))
+    rows, gradients = lax.optimization_barrier(tuple(matrices))
+    single = {"axis": -1, "keepdims": True, "dtype": jnp.float32}
+    mean, mean_square = rows.mean(**single), jnp.square(rows.astype(jnp.float32)).mean(**single)
+    rows, gradients, mean, mean_square = lax.optimization_barrier((rows, gradients, mean, mean_square))
+    variance = jnp.maximum(mean_square - mean * mean, 0.0)
+    normalized = (rows.astype(jnp.float32) - mean) * lax.rsqrt(variance + epsilon)
+    return (gradients.astype(jnp.float32) * normalized).sum(0), gradients.astype(jnp.float32).sum(0)
+
+
+layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)

@@ -37,9 +37,9 @@ from sketch_jax.models.layers import (
     Mlp,
     Norm,
     RmsNorm,
-    along_last_axis,
     identity,
 )
+from sketch_jax.models.normalization import along_last_axis
 from sketch_jax.models.vision_transformer_record import VisionTransformer
 
 

@@ -18,8 +18,8 @@ from sketch_jax.models.layers import (
     RmsNorm,
     SimpleNorm,
     SwiGlu,
-    layer_norm,
 )
+from sketch_jax.models.normalization import layer_norm
 
 
 def random_array(*shape, seed=0):
@@ -126,6 +126,22 @@ def test_layer_norm_holds_far_from_zero(offset):
     outputs = layer_norm(jnp.asarray(inputs), jnp.ones(64), jnp.zeros(64), 0.0)
     rounding_of_the_mean = 1e-7 * offset
     np.testing.assert_allclose(outputs, expected, rtol=0, atol=2e-6 + rounding_of_the_mean)
+
+
+def test_gradients_of_layer_norm_in_half_precision_are_summed_in_float32():
+    inputs = jnp.asarray(random_array(3, 40, 64) * 3.0 + 5.0, jnp.bfloat16).at[0, 0].set(7.0)
+    cotangents = jnp.asarray(random_array(3, 40, 64, seed=1), jnp.bfloat16)
+    scale, bias = jnp.asarray(random_array(64, seed=2)), jnp.asarray(random_array(64, seed=3))
+    outputs, pull = jax.vjp(lambda *operands: layer_norm(*operands, 1e-6), inputs, scale, bias)
+    expected, pull_wide = jax.vjp(
+        lambda *operands: layer_norm(*operands, 1e-6), inputs.astype(jnp.float32), scale, bias
+    )
+    np.testing.assert_array_equal(outputs, expected.astype(jnp.bfloat16))
+    gradients, wide = pull(cotangents), pull_wide(cotangents.astype(jnp.float32))
+    np.testing.assert_array_equal(gradients[0], wide[0].astype(jnp.bfloat16))
+    for gradient, exact in zip(gradients[1:], wide[1:], strict=True):
+        assert gradient.dtype == jnp.float32
+        np.testing.assert_allclose(gradient, exact, rtol=0, atol=1e-4)
 
 
 def test_norms_of_half_precision_have_float32_statistics():
