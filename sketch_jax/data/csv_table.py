@@ -180,7 +180,7 @@ def _reader(source: Csv, table: Table, folder: str, paths: Sequence[str]) -> Fil
         f"{table.path}: paths must be those of images below {source.root}",
         path_faults(Path(source.root), below_root, allow_outside=source.allow_outside),
         f"correct the table or add the images; paths start from {folder!r} below the root; "
-        "--source.allow-outside permits others",
+        "--source.allow-outside True permits others",
     )
     return FileReader(root=source.root, paths=tuple(below_root))
 

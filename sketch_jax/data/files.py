@@ -73,11 +73,11 @@ def path_faults(root: Path, paths: Iterable[str], *, allow_outside: bool) -> lis
     faults: list[str] = []
     for path in paths:
         file = root / path
-        if not allow_outside and _leads_out(root, path, real_path):
-            faults.append(f"{path}: leads out of {root}")
-        elif not file.is_file():
+        if not file.is_file():
             near = suggestion(file.name, names_in(file.parent)) if len(faults) < SHOWN_FAULTS else ""
             faults.append(f"{path}: there is no such file{near}")
+        elif not allow_outside and _leads_out(root, path, real_path):
+            faults.append(f"{path}: leads out of {root}")
     return faults
 
 

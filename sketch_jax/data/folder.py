@@ -98,7 +98,7 @@ def _examples(folder: Folder, top: str, paths: list[str], class_names: tuple[str
     refuse_faults(
         f"{folder.root}: images must lie inside the folder",
         path_faults(Path(folder.root), ids, allow_outside=folder.allow_outside),
-        "copy the files there, or allow this with --source.allow-outside",
+        "copy the files there, or allow this with --source.allow-outside True",
     )
     labels = {name: label for label, name in enumerate(class_names)}
     return Examples(

@@ -251,6 +251,6 @@ def _reader(source: MaskFolders, folder: str, paths: Sequence[str], table: str) 
     refuse_faults(
         f"{Path(source.root, table)}: images must lie in {Path(source.root, folder)}",
         path_faults(Path(source.root), below_root, allow_outside=source.allow_outside),
-        "correct the table or add the images; --source.allow-outside permits links that lead out of the root",
+        "correct the table or add the images; --source.allow-outside True permits links out of the root",
     )
     return FileReader(root=source.root, paths=tuple(below_root))

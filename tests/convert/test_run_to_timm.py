@@ -1,4 +1,3 @@
-import functools
 import json
 
 import jax
@@ -14,7 +13,6 @@ from sketch_jax.train.checkpoints import Checkpoints
 from sketch_jax.train.state import create_state
 from sketch_jax.weights.sources import open_weights
 
-QUICK = {"xla_backend_optimization_level": 0}
 CLASS_NAMES = ["cat", "dog", "owl"]
 RUNS = {
     "test_efficientnet": (48, {"pad_type": "same", "bn_eps": 1e-3}),
@@ -48,7 +46,7 @@ def write_run(directory, name, metrics=(0.5, 0.9, 0.7)):
         "class_names": CLASS_NAMES,
         "preprocessing": to_json(preprocessing),
     }
-    values, init = [], jax.jit(model.init, compiler_options=QUICK)
+    values, init = [], jax.jit(model.init)
     with Checkpoints(directory / "checkpoints", report=print, keep_last=3, record=record) as checkpoints:
         for step, metric in enumerate(metrics):
             params, statistics = disturb(init(jax.random.key(step)), step)
@@ -66,7 +64,7 @@ def test_the_best_checkpoint_answers_in_timm_with_the_same_logits(tmp_path, name
 
     images = np.random.default_rng(0).standard_normal((2, model.image_size, model.image_size, 3), np.float32)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def answer(images):
         features, _ = model.features(params, statistics, images, None, False)
         return model.head(params, features, None, False)

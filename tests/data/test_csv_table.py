@@ -275,7 +275,7 @@ def test_paths_that_leave_the_root_are_refused_unless_allowed(tmp_path, kind):
     )
     text = message(root)
     assert f": leads out of {root}\n" in text
-    assert "--source.allow-outside permits others" in text
+    assert "--source.allow-outside True permits others" in text
     train = load_csv(Csv(root=str(root), allow_outside=True)).train
     assert train.ids[0] == path
     assert decode_image(train.read(0)).shape == (12, 10, 3)

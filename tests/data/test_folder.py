@@ -180,7 +180,7 @@ def test_links_that_lead_out_are_refused_unless_allowed(tmp_path):
     assert text == (
         f"{root}: images must lie inside the folder (2):\n"
         f"  ant/link.png: leads out of {root}\n  bee/a.png: leads out of {root}\n"
-        "copy the files there, or allow this with --source.allow-outside"
+        "copy the files there, or allow this with --source.allow-outside True"
     )
     allowed = load_folder(Folder(root=str(root), allow_outside=True)).train
     assert allowed.ids == ("ant/0.png", "ant/link.png", "bee/a.png", "owl/0.png")

@@ -10,7 +10,7 @@ from jax import numpy as jnp
 from samples import sampled
 from test_vision_transformer_parity import CLASSES, assert_parity, tensors_of
 from test_vision_transformer_table import entry_points, input_size, our_shapes
-from transformer_cases import DEEPER, SIZE, SMALL, hurried
+from transformer_cases import DEEPER, SIZE, SMALL
 
 from sketch_jax.errors import InputError
 from sketch_jax.models import beit
@@ -72,7 +72,7 @@ def test_a_beit_answers_as_timms(name, arguments):
 @pytest.mark.parametrize("arguments", [DEEPER, {**SHARED, "head_init_scale": 0.0}], ids=["own", "shared"])
 def test_new_parameters_are_distributed_as_timms(arguments):
     expected = flatten(to_flax(tensors(reference(classes=50, arguments=arguments)))[0])
-    ours = flatten(hurried(create(classes=50, arguments=arguments).init)(jax.random.key(0))[0])
+    ours = flatten(jax.jit(create(classes=50, arguments=arguments).init)(jax.random.key(0))[0])
     assert ours.keys() == expected.keys()
     for path, values in expected.items():
         tolerance = 6 * values.std() / values.size**0.5 + 1e-7
@@ -123,7 +123,7 @@ def test_weights_of_another_image_and_patch_size_answer_as_in_timm():
     params = jax.tree.map(jnp.asarray, model.adapt(to_flax(tensors(small))[0]))
     images = np.random.default_rng(0).normal(size=(2, 42, 42, 3)).astype(np.float32)
     expected = theirs.forward_features(torch.tensor(images).permute(0, 3, 1, 2)).detach().numpy()
-    actual = hurried(lambda params: model.features(params, {}, jnp.asarray(images), None, False)[0])(params)
+    actual = jax.jit(lambda params: model.features(params, {}, jnp.asarray(images), None, False)[0])(params)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4)
 
 

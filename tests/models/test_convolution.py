@@ -29,8 +29,9 @@ FORMS = {
 }
 
 
-# One case of each form compiles as runs do; for the others a low level takes half the time.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+OF_RUNS = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
+jit_as_runs_do = functools.partial(jax.jit, compiler_options=OF_RUNS)
+"""As programs compile outside of the tests."""
 
 
 def arrays(form, kernel_size, size, dtype=jnp.float32):
@@ -41,7 +42,7 @@ def arrays(form, kernel_size, size, dtype=jnp.float32):
     return jnp.asarray(inputs, dtype), jnp.asarray(kernel, dtype), groups
 
 
-def results(function, inputs, kernel, jit=quick_jit):
+def results(function, inputs, kernel, jit=jax.jit):
     """Outputs and both gradients, for one fixed random cotangent."""
 
     @jit
@@ -61,7 +62,7 @@ def assert_close(actual, expected, tolerance):
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * max(1.0, float(np.abs(other).max())))
 
 
-def assert_matches_plain(inputs, kernel, geometry, tolerance=2e-6, jit=quick_jit):
+def assert_matches_plain(inputs, kernel, geometry, tolerance=2e-6, jit=jax.jit):
     expected = results(functools.partial(convolve_plainly, geometry), inputs, kernel)
     actual = results(lambda inputs, kernel: convolution(inputs, kernel, *geometry), inputs, kernel, jit)
     assert_close(actual, expected, tolerance)
@@ -74,7 +75,7 @@ def test_values_and_gradients_are_those_of_xla(form, kernel_size, stride):
     inputs, kernel, groups = arrays(form, kernel_size, (14, 9))
     half = kernel_size // 2
     geometry = Geometry((stride, stride), ((half, half), (half, half)), groups, (1, 1))
-    jit = jax.jit if (kernel_size, stride) == (3, 1) else quick_jit
+    jit = jit_as_runs_do if (kernel_size, stride) == (3, 1) else jax.jit
     assert_matches_plain(inputs, kernel, geometry, jit=jit)
 
 
@@ -117,7 +118,7 @@ def test_winograd_computes_half_precision_in_single_and_can_be_mapped():
     inputs = jnp.asarray(random.normal(size=(2, 8, 12, 12, 64)), jnp.bfloat16)
     kernel = jnp.asarray(random.normal(size=(3, 3, 64, 64)) / 24, jnp.bfloat16)
     padding = (1, 1), (1, 1)
-    convolved = quick_jit(jax.vmap(lambda images: convolution(images, kernel, (1, 1), padding)))(inputs)
+    convolved = jax.jit(jax.vmap(lambda images: convolution(images, kernel, (1, 1), padding)))(inputs)
     wide = convolve_plainly(
         Geometry((1, 1), padding, 1, (1, 1)),
         inputs.astype(jnp.float32).reshape(16, 12, 12, 64),
@@ -263,7 +264,7 @@ def test_blocks_of_rows_cover_every_height(height):
     geometry = Geometry((1, 1), ((1, 1), (1, 1)), 4, (1, 1))
     arguments = inputs, kernel, jnp.asarray(random.normal(size=inputs.shape), jnp.float32)
     here, plainly = (
-        quick_jit(functools.partial(form, geometry))(*arguments)
+        jax.jit(functools.partial(form, geometry))(*arguments)
         for form in (gradients_on_cpu, gradients_plainly)
     )
     assert_close(here, plainly, 2e-6)

@@ -14,7 +14,6 @@ from timm_parity import (
     channels_last,
     converted,
     our_tree,
-    quick_jit,
     random_images,
     torch_tree,
 )
@@ -122,7 +121,7 @@ def test_real_weights_answer_as_in_timm(mobilenet_weights, image_size):
     model = create(config["architecture"], image_size, **config["model_args"])
     params, statistics = converted(reference)
     images = random_images(image_size)
-    answer = quick_jit(lambda *trees: model.features(*trees, jnp.asarray(images), None, False)[0])
+    answer = jax.jit(lambda *trees: model.features(*trees, jnp.asarray(images), None, False)[0])
     features = answer(params, statistics)
     with torch.no_grad():
         expected = channels_last(reference.forward_features(channels_first(images)))
@@ -227,7 +226,7 @@ def group_normed(**rates):
 @pytest.fixture(scope="module")
 def trees():
     """Parameters and statistics that fit all of these."""
-    return quick_jit(tiny().init)(jax.random.key(3))
+    return jax.jit(tiny().init)(jax.random.key(3))
 
 
 IMAGES = random_images(45)
@@ -237,7 +236,7 @@ def logits_of(model, trees, train):
     """A function from the number of a key to the logits of random images."""
     params, statistics = trees
 
-    @quick_jit
+    @jax.jit
     def logits(key):
         features, _ = model.features(params, statistics, jnp.asarray(IMAGES), key, train)
         return model.head(params, features, key, train)

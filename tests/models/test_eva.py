@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 from jax import numpy as jnp
-from transformer_cases import EVA_CASES, SIZE, hurried
+from transformer_cases import EVA_CASES, SIZE
 
 from sketch_jax.models import eva
 from sketch_jax.models.architectures import create_model
@@ -22,9 +22,9 @@ def create(kind, *, size=SIZE, classes=CLASSES, **changes):
 
 
 def features(model, train, key=0):
-    params = jax.tree.map(lambda leaf: 10 * leaf, hurried(model.init)(jax.random.key(1))[0])
+    params = jax.tree.map(lambda leaf: 10 * leaf, jax.jit(model.init)(jax.random.key(1))[0])
     images = jax.random.normal(jax.random.key(2), (2, model.image_size, model.image_size, 3))
-    run = hurried(lambda params, key: model.features(params, {}, images, key, train)[0])
+    run = jax.jit(lambda params, key: model.features(params, {}, images, key, train)[0])
     return np.asarray(run(params, jax.random.key(key)))
 
 
@@ -35,7 +35,7 @@ def test_new_parameters_are_distributed_as_timms(kind):
     name, arguments = EVA_CASES[kind]
     theirs = timm.create_model(name, num_classes=50, img_size=SIZE, **arguments)
     expected = flatten(to_flax({key: tensor.numpy() for key, tensor in theirs.state_dict().items()})[0])
-    ours = flatten(hurried(create(kind, classes=50).init)(jax.random.key(0))[0])
+    ours = flatten(jax.jit(create(kind, classes=50).init)(jax.random.key(0))[0])
     assert ours.keys() == expected.keys()
     for path, reference in expected.items():
         tolerance = 6 * reference.std() / reference.size**0.5 + 1e-9
@@ -58,7 +58,7 @@ def test_weights_of_another_image_size_answer_as_in_timm(kind):
     params = jax.tree.map(jnp.asarray, model.adapt(to_flax(tensors)[0]))
     images = np.random.default_rng(0).normal(size=(2, 48, 48, 3)).astype(np.float32)
     expected = theirs.forward_features(torch.tensor(images).permute(0, 3, 1, 2)).detach().numpy()
-    actual = hurried(lambda params: model.features(params, {}, jnp.asarray(images), None, False)[0])(params)
+    actual = jax.jit(lambda params: model.features(params, {}, jnp.asarray(images), None, False)[0])(params)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4)
 
 

@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 from jax import numpy as jnp
-from timm_parity import quick_jit
 
 from sketch_jax.errors import InputError
 from sketch_jax.models.architectures import create_model
@@ -29,7 +28,7 @@ def create(name="vit_tiny_patch16_224", *, classes=CLASSES, tasks=None, ordinal=
 
 
 def new_parameters(model):
-    params, statistics = quick_jit(model.init)(jax.random.key(0))
+    params, statistics = jax.jit(model.init)(jax.random.key(0))
     return params, statistics, flatten(params)
 
 
@@ -53,7 +52,7 @@ def test_an_mlp_takes_the_place_of_any_familys_classifier(name):
     }
     assert not any(path.startswith("head_dist") for path in leaves)
     features = features_of(model)
-    logits = quick_jit(lambda: model.head(params, features, None, False))()
+    logits = jax.jit(lambda: model.head(params, features, None, False))()
     expected = torch.tensor(np.asarray(model.pool(params, features)))
     for index in (1, 2, 3):
         kernel, bias = (np.asarray(leaves[f"{place}/fc{index}/{part}"]) for part in ("kernel", "bias"))

@@ -16,7 +16,6 @@ from timm_parity import (
     channels_last,
     converted,
     our_tree,
-    quick_jit,
     random_images,
     randomise,
     torch_tree,
@@ -239,7 +238,7 @@ def test_weights_of_another_image_size_answer_as_in_timm(kind):
     params = jax.tree.map(jnp.asarray, model.adapt(params))
     images = jnp.asarray(random_images(64, batch=2))
     expected = channels_last(large.forward_features(channels_first(images)))
-    ours = quick_jit(lambda params: model.features(params, statistics, images, None, False)[0])(params)
+    ours = jax.jit(lambda params: model.features(params, statistics, images, None, False)[0])(params)
     assert 0.05 < np.abs(expected).mean() < 5
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4)
 
@@ -272,7 +271,7 @@ def logits_of(model, train, seeds=(0,)):
     """Logits under several keys, by one compiled function."""
     params, statistics = values_of(model)
 
-    @quick_jit
+    @jax.jit
     def forward(key):
         features, _ = model.features(params, statistics, IMAGES, key, train)
         return model.head(params, features, jax.random.fold_in(key, 1), train)

@@ -1,7 +1,5 @@
 """What every family promises of training, on a shrunken one of each, from three compiled programs."""
 
-import functools
-
 import jax
 import numpy as np
 import pytest
@@ -74,9 +72,6 @@ CASES = {
 WITHOUT_BRANCHES = {"vgg"}
 """Families that have no residual branch to leave out."""
 
-# The numbers hold at any level; a low one compiles these small networks in half the time.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 def create(family, **options):
     name, size, arguments = CASES[family]
@@ -114,7 +109,7 @@ def forward(model, statistics):
 
 
 def gradients_of(model, params, statistics):
-    return quick_jit(jax.grad(forward(model, statistics), has_aux=True))
+    return jax.jit(jax.grad(forward(model, statistics), has_aux=True))
 
 
 def assert_near(ours, expected, share):
@@ -155,7 +150,7 @@ def test_training_follows_its_key_reaches_every_parameter_and_can_recompute_and_
     assert_near(flatten(updated_again), flatten(updated), 1e-5)
 
     half = create(family, dtype=jnp.bfloat16)
-    _, (half_features, narrow, narrow_statistics) = quick_jit(forward(half, statistics))(params, key)
+    _, (half_features, narrow, narrow_statistics) = jax.jit(forward(half, statistics))(params, key)
     assert half_features.dtype == jnp.bfloat16
     assert narrow.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(narrow_statistics)} <= {jnp.dtype("float32")}

@@ -13,7 +13,6 @@ from timm_parity import (
     channels_first,
     converted,
     our_tree,
-    quick_jit,
     random_images,
     randomise,
     torch_tree,
@@ -141,7 +140,7 @@ def logits_of(trees, train, **changes):
     params, statistics = trees
     model = create("resnet18", **{**SHRUNK, **changes})
 
-    @quick_jit
+    @jax.jit
     def logits(key):
         features, _ = model.features(params, statistics, jnp.asarray(IMAGES), key, train)
         return model.head(params, features, key, train)

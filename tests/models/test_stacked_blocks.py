@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from jax import numpy as jnp
-from transformer_cases import CASES, EVA_CASES, SIZE, hurried
+from transformer_cases import CASES, EVA_CASES, SIZE
 
 from sketch_jax.models.architectures import create_model
 from sketch_jax.optim.treatments import is_decayed
@@ -29,7 +29,7 @@ def create(kind, depth=3, **options):
 
 @functools.cache
 def random_parameters(kind, depth=3):
-    params, _ = hurried(create(kind, depth).init)(jax.random.key(0))
+    params, _ = jax.jit(create(kind, depth).init)(jax.random.key(0))
     generator = np.random.default_rng(0)
     return jax.tree.map(
         lambda leaf: leaf + 0.1 * generator.normal(size=leaf.shape).astype(np.float32), params
@@ -44,17 +44,25 @@ def answers(model, params, train, key=0):
         features, _ = model.features(params, {}, images, jax.random.key(key), train)
         return (features * jnp.cos(jnp.arange(features.size)).reshape(features.shape)).sum(), features
 
-    gradients, features = hurried(jax.grad(objective, has_aux=True))(params)
+    gradients, features = jax.jit(jax.grad(objective, has_aux=True))(params)
     return np.asarray(features), flatten(gradients)
 
 
-@pytest.mark.parametrize("remat", ["none", "all", "dots"])
-@pytest.mark.parametrize("kind", KINDS)
+@functools.cache
+def answers_of_single_blocks(kind):
+    return answers(create(kind), random_parameters(kind), True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "remat"),
+    [
+        *((kind, "none") for kind in KINDS),
+        *((kind, remat) for kind in ("plain", "eva02_normed", "beit") for remat in ("all", "dots")),
+    ],
+)
 def test_a_loop_of_blocks_answers_as_single_blocks_do(kind, remat):
-    params = random_parameters(kind)
-    model = create(kind, remat=remat)
-    expected, expected_gradients = answers(model, params, True)
-    features, gradients = answers(model, stack_blocks(params), True)
+    expected, expected_gradients = answers_of_single_blocks(kind)
+    features, gradients = answers(create(kind, remat=remat), stack_blocks(random_parameters(kind)), True)
     gradients = flatten(unstack_blocks(unflatten(gradients)))
     np.testing.assert_allclose(features, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
     assert gradients.keys() == expected_gradients.keys()
@@ -89,16 +97,18 @@ def test_drop_path_in_a_loop_has_the_rate_of_each_block():
 
     model = create("plain", **rates)
 
+    @jax.jit
     def mean_change(params):
-        run = hurried(lambda key: model.features(params, {}, images, key, True)[0])
-        plain = model.features(params, {}, images, None, False)[0]
-        return float(jnp.abs(run(jax.random.key(0)) - plain).mean())
+        dropped = model.features(params, {}, images, jax.random.key(0), True)[0]
+        return jnp.abs(dropped - model.features(params, {}, images, None, False)[0]).mean()
 
     single, looped = mean_change(params), mean_change(stack_blocks(params))
     assert single > 0.05
     assert abs(looped - single) < 0.1 * single
     half = create("plain", **rates, dtype=jnp.bfloat16)
-    narrow = half.features(stack_blocks(params), {}, images, jax.random.key(0), True)[0]
+    narrow = jax.eval_shape(
+        lambda params: half.features(params, {}, images, jax.random.key(0), True)[0], stack_blocks(params)
+    )
     assert narrow.dtype == jnp.bfloat16
     first, second = (answers(model, stack_blocks(params), True, key)[0] for key in (0, 1))
     assert np.abs(first - second).max() > 0

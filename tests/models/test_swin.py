@@ -11,7 +11,6 @@ from jax import numpy as jnp
 from samples import sampled
 from test_vision_transformer_parity import CLASSES, assert_parity, tensors_of
 from test_vision_transformer_table import entry_points, input_size, our_shapes
-from transformer_cases import hurried
 
 from sketch_jax.errors import InputError
 from sketch_jax.models import swin_transformer, swin_transformer_v2
@@ -103,7 +102,7 @@ def test_a_swin_transformer_answers_as_timms(name, size, arguments):
 def test_new_parameters_are_distributed_as_timms(name):
     options = {"classes": 50, "arguments": {**SHRUNK, "depths": (1, 1), "window_size": 4}}
     expected = flatten(to_flax(tensors(reference(name, **options)))[0])
-    ours = flatten(hurried(create(name, **options).init)(jax.random.key(0))[0])
+    ours = flatten(jax.jit(create(name, **options).init)(jax.random.key(0))[0])
     assert ours.keys() == expected.keys()
     for path, values in expected.items():
         tolerance = 6 * values.std() / values.size**0.5 + 1e-7
@@ -192,7 +191,7 @@ def test_weights_of_other_windows_and_sizes_answer_as_in_timm(name):
     model, images = create(name, **options), random_images(45)
     params = jax.tree.map(jnp.asarray, model.adapt(to_flax(model.filter_checkpoint(tensors(small)))[0]))
     expected = theirs.forward_features(torch.tensor(images).permute(0, 3, 1, 2)).detach().numpy()
-    actual = hurried(lambda params: model.features(params, {}, jnp.asarray(images), None, False)[0])(params)
+    actual = jax.jit(lambda params: model.features(params, {}, jnp.asarray(images), None, False)[0])(params)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4)
 
 

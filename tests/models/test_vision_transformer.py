@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from jax import numpy as jnp
-from transformer_cases import CASES, SIZE, hurried
+from transformer_cases import CASES, SIZE
 
 from sketch_jax.errors import InputError
 from sketch_jax.models.architectures import create_model
@@ -47,7 +47,7 @@ def random_params(model):
 def answers(model, params, train, seeds=(0,)):
     """Logits under several keys, by one compiled function."""
 
-    @hurried
+    @jax.jit
     def forward(params, images, key):
         features, statistics = model.features(params, {}, images, key, train)
         assert statistics == {}
@@ -134,7 +134,7 @@ def test_computing_blocks_again_changes_no_gradient(kind):
 
         return jax.grad(objective)
 
-    ours, expected = flatten(hurried(gradients(again))(params)), flatten(hurried(gradients(plain))(params))
+    ours, expected = flatten(jax.jit(gradients(again))(params)), flatten(jax.jit(gradients(plain))(params))
     again_marked, plain_marked = (
         "remat"
         in str(jax.make_jaxpr(lambda p, model=model: model.features(p, {}, IMAGES, None, False))(params))
@@ -166,7 +166,7 @@ def test_another_image_size_works_with_the_same_weights(kind):
     expected = jax.eval_shape(large.init, jax.random.key(0))[0]
     assert jax.tree.map(np.shape, fitted) == jax.tree.map(np.shape, expected)
     images = jnp.repeat(jnp.repeat(IMAGES, 2, axis=1), 2, axis=2)[:, :48, :48]
-    features, _ = hurried(lambda params: large.features(params, {}, images, None, False))(fitted)
+    features, _ = jax.jit(lambda params: large.features(params, {}, images, None, False))(fitted)
     assert features.shape[1] == small_tokens(small, params) + 20
 
 
@@ -190,7 +190,7 @@ def test_new_parameters_are_distributed_as_timms():
         name, arguments = CASES[kind]
         theirs = timm.create_model(name, num_classes=50, img_size=SIZE, **{**arguments, **one_block})
         expected = flatten(to_flax({key: tensor.numpy() for key, tensor in theirs.state_dict().items()})[0])
-        ours = flatten(hurried(create(kind, classes=50, changes=one_block).init)(jax.random.key(0))[0])
+        ours = flatten(jax.jit(create(kind, classes=50, changes=one_block).init)(jax.random.key(0))[0])
         assert ours.keys() == expected.keys()
         for path, reference in expected.items():
             if reference.size < 40 and reference.std() > 0:

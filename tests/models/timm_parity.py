@@ -1,7 +1,6 @@
 """Comparison of a convolutional model with timm's, every parameter and statistic random."""
 
 import dataclasses
-import functools
 import re
 
 import jax
@@ -15,10 +14,6 @@ from sketch_jax.trees import flatten, unflatten
 torch = pytest.importorskip("torch")
 
 STATISTICS = {"running_mean": "mean", "running_var": "var"}
-
-
-# The numbers hold at any level; a low one compiles these small networks in half the time.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 ASKED = {field.name for field in dataclasses.fields(Request)}
@@ -134,14 +129,14 @@ def torch_answers(torch_model, images, train):
 
 def our_answers(model, params, statistics, images, train, key=0):
     """Features, logits, statistics afterwards."""
-    features, logits, updated = quick_jit(forward(model, statistics, images, train, key))(params)[1]
+    features, logits, updated = jax.jit(forward(model, statistics, images, train, key))(params)[1]
     return features, logits, flatten(updated)
 
 
 def our_answers_with_gradients(model, params, statistics, images, train, key=0):
     """As `torch_answers`."""
     objective = jax.grad(forward(model, statistics, images, train, key), has_aux=True)
-    gradients, (features, logits, updated) = quick_jit(objective)(params)
+    gradients, (features, logits, updated) = jax.jit(objective)(params)
     return features, logits, flatten(updated), flatten(gradients)
 
 
@@ -194,7 +189,7 @@ def assert_gradients_agree(ours, theirs):
 
 def assert_new_parameters_are_distributed_as_timms(model, torch_model):
     """Constants are equal; the spread and the largest value of the random ones agree."""
-    params, statistics = quick_jit(model.init)(jax.random.key(0))
+    params, statistics = jax.jit(model.init)(jax.random.key(0))
     ours = flatten(params) | flatten(statistics)
     theirs = {}
     for leaves in to_flax(torch_model.state_dict().items()):

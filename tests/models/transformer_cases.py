@@ -1,7 +1,5 @@
 """Shrunken vision transformers, one of each kind: timm's name and the arguments that shrink it."""
 
-import jax
-
 SMALL = {"embed_dim": 48, "depth": 1, "num_heads": 3, "patch_size": 8}
 DEEPER = {**SMALL, "depth": 2}
 SIZE = 32
@@ -61,8 +59,3 @@ EVA_CASES = {
     "avgmax": ("eva02_tiny_patch14_224", {**SMALL, "global_pool": "avgmax"}),
 }
 """As CASES, of the EVA family."""
-
-
-def hurried(function):
-    """The function compiled without optimisation, which takes half the time."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})

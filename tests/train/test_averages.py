@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from jax import numpy as jnp
-from tuning_cases import batch_of, begun, quick_jit, step_of, tiny_model, values
+from tuning_cases import batch_of, begun, step_of, tiny_model, values
 
 from sketch_jax.config import Config
 from sketch_jax.errors import InputError
@@ -74,7 +74,7 @@ def test_statistics_are_measured_as_torchs_update_bn_does():
     """The first norm alone, whose inputs need no network: torch takes the mean of the batches' statistics."""
     torch = pytest.importorskip("torch")
     model, (params, statistics) = tiny_model(RESNET), values(RESNET)
-    measure = quick_jit(make_measure_step(model))
+    measure = jax.jit(make_measure_step(model))
     batches = np.random.default_rng(0).normal(size=(3, 4, 32, 32, 3)).astype(np.float32)
     measured = statistics
     for number, inputs in enumerate(batches, 1):
@@ -94,7 +94,7 @@ def test_statistics_of_frozen_norms_are_not_measured():
     model, (params, statistics) = tiny_model(RESNET), values(RESNET)
     rested = freeze_norms(model, lambda path: path.startswith("layer4_0/"))
     inputs = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
-    step = quick_jit(make_measure_step(rested))
+    step = jax.jit(make_measure_step(rested))
     measured = flatten(step(params, statistics, statistics, jnp.float32(1), inputs, jax.random.key(0)))
     for path, leaf in flatten(statistics).items():
         assert np.array_equal(measured[path], leaf) != path.startswith("layer4_0/"), path

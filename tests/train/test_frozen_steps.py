@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from jax import numpy as jnp
-from tuning_cases import begun, quick_jit, tiny_model, trained, values
+from tuning_cases import begun, tiny_model, trained, values
 
 from sketch_jax.errors import InputError
 from sketch_jax.models.batch_norms import freeze_norms
@@ -118,7 +118,7 @@ def test_a_network_of_frozen_norms_trains_on_the_features_that_it_predicts_with(
     features = {}
     for kind, used in (("plain", model), ("rested", rested)):
         for train in (True, False):
-            run = quick_jit(functools.partial(run_features, used, train=train))
+            run = jax.jit(functools.partial(run_features, used, train=train))
             features[kind, train] = run(params, statistics, inputs)
     np.testing.assert_array_equal(features["rested", True][0], features["plain", False][0])
     assert equal_bits(features["rested", True][1], statistics)

@@ -21,8 +21,7 @@ def touch_and_free():
 
 touch_and_free()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(4):
-    touch_and_free()
+touch_and_free()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -34,8 +33,8 @@ def test_a_freed_buffer_is_used_again_without_new_page_faults(mebibytes):
         command = [sys.executable, "-c", MEASURE, mode, str(mebibytes)]
         return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
-    assert faults("keep") < 100, "of 4 touches of all pages"
-    assert faults("default") > 400
+    assert faults("keep") < 25, "of a touch of all pages"
+    assert faults("default") > 100
 
 
 STEPS = """
@@ -52,15 +51,15 @@ if sys.argv[1] == "keep":
 
 @jax.jit
 def step(rows, columns):
-    table = rows @ columns  # 256 MB that live for the call only, and as much turned upside down
+    table = rows @ columns  # 128 MB that live for the call only, and as much turned upside down
     return jnp.flip(table, 0) @ columns.T + table @ columns.T
 
-rows, columns = jnp.ones((4096, 8)), jnp.ones((8, 16384))
+rows, columns = jnp.ones((4096, 8)), jnp.ones((8, 8192))
 step(rows, columns).block_until_ready()
 rounds = []
-for _ in range(4):  # the least of them: a kernel may take pages away meanwhile that lay idle
+for _ in range(3):  # the least of them: a kernel may take pages away meanwhile that lay idle
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(4):
+    for _ in range(2):
         step(rows, columns).block_until_ready()
     rounds.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 print(min(rounds))
@@ -73,8 +72,8 @@ def test_temporary_buffers_of_a_step_are_used_again_without_new_page_faults():
         command = [sys.executable, "-c", STEPS, mode]
         return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
-    assert faults("keep") < 400, "of 4 steps"
-    assert faults("default") > 100_000
+    assert faults("keep") < 200, "of 2 steps"
+    assert faults("default") > 50_000
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator is what is set")

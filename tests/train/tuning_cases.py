@@ -22,7 +22,6 @@ ARGUMENTS = {
     "vit_tiny_patch16_224": {"embed_dim": 12, "depth": 2, "num_heads": 3},
     "eva02_base_patch14_448": {"embed_dim": 24, "depth": 2, "num_heads": 2, "patch_size": 16},
 }
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @functools.cache
@@ -35,7 +34,7 @@ def tiny_model(name, remat="none"):
 @functools.cache
 def values(name):
     """Parameters and statistics, every one away from where a new model has it."""
-    params, statistics = jax.device_get(quick_jit(tiny_model(name).init)(jax.random.key(0)))
+    params, statistics = jax.device_get(jax.jit(tiny_model(name).init)(jax.random.key(0)))
     generator = np.random.default_rng(0)
 
     def noisy(path, leaf):
@@ -72,7 +71,7 @@ def begun(name, tuning, optimizer, *, params=None, averages=False):
 
 
 def step_of(model, division, optimizer, **options):
-    return quick_jit(
+    return jax.jit(
         make_train_step(
             model,
             Preprocessing(image_size=SIZE),
