@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from sketch_jax.ending import end_process
 from sketch_jax.errors import InputError
 
 COMMANDS = {
@@ -59,4 +60,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

@@ -9,6 +9,7 @@ from pathlib import Path
 import tyro
 
 from sketch_jax.config import Config, read_config
+from sketch_jax.ending import end_process
 from sketch_jax.errors import InputError
 from sketch_jax.kinds import choices_under, choose_kinds
 from sketch_jax.train.signals import leave_on_interrupt
@@ -87,4 +88,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

@@ -72,11 +72,12 @@ def path_faults(root: Path, paths: Iterable[str], *, allow_outside: bool) -> lis
     names_in = functools.cache(_names_in)
     faults: list[str] = []
     for path in paths:
-        file = root / path
-        if not file.is_file():
-            near = suggestion(file.name, names_in(file.parent)) if len(faults) < SHOWN_FAULTS else ""
+        file, outside = root / path, not allow_outside and _leads_out(root, path, real_path)
+        if not os.path.isfile(file):
+            shown = len(faults) < SHOWN_FAULTS and not outside
+            near = suggestion(file.name, names_in(file.parent)) if shown else ""
             faults.append(f"{path}: there is no such file{near}")
-        elif not allow_outside and _leads_out(root, path, real_path):
+        elif outside:
             faults.append(f"{path}: leads out of {root}")
     return faults
 

@@ -1,5 +1,6 @@
 """Attention: the plain function, and the modules of vision transformers that use it."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -82,7 +83,7 @@ def attend_in_pieces(
     """Flash attention by `jax.nn.dot_product_attention`: cuDNN's never holds all scores.
 
     JAX refuses to differentiate cuDNN's for an odd number of tokens, which most vision transformers have. So
-    there is one more then, which no other is shown.
+    where gradients are wanted there is one more then, which no other is shown.
 
     Args:
         query: of each token.
@@ -91,15 +92,40 @@ def attend_in_pieces(
         scale: of the scores.
         implementation: of `jax.nn.dot_product_attention`; "xla" gives the same where there is no cuDNN.
     """
+    if query.shape[1] % 2:
+        return _attend_odd(query, key, value, scale, implementation)
+    return jax.nn.dot_product_attention(query, key, value, scale=scale, implementation=implementation)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _attend_odd(
+    query: Heads, key: Heads, value: Heads, scale: float, implementation: Literal["cudnn", "xla"]
+) -> Heads:
+    return jax.nn.dot_product_attention(query, key, value, scale=scale, implementation=implementation)
+
+
+def _attend_odd_forward(
+    query: Heads, key: Heads, value: Heads, scale: float, implementation: Literal["cudnn", "xla"]
+) -> tuple[Heads, Any]:
     batch, tokens = query.shape[:2]
-    lengths, parts = None, (query, key, value)
-    if tokens % 2:
-        lengths = jnp.full(batch, tokens, jnp.int32)
-        parts = [jnp.pad(part, ((0, 0), (0, 1), (0, 0), (0, 0))) for part in parts]
-    heads = jax.nn.dot_product_attention(
-        *parts, scale=scale, key_value_seq_lengths=lengths, implementation=implementation
-    )
-    return heads[:, :tokens]
+    lengths = jnp.full(batch, tokens, jnp.int32)
+
+    def attend_evened(*parts: Heads) -> Heads:
+        evened = [jnp.pad(part, ((0, 0), (0, 1), (0, 0), (0, 0))) for part in parts]
+        heads = jax.nn.dot_product_attention(
+            *evened, scale=scale, key_value_seq_lengths=lengths, implementation=implementation
+        )
+        return heads[:, :tokens]
+
+    return jax.vjp(attend_evened, query, key, value)
+
+
+def _attend_odd_backward(scale: float, implementation: str, pull: Any, cotangent: Heads) -> Any:
+    del scale, implementation
+    return pull(cotangent)
+
+
+_attend_odd.defvjp(_attend_odd_forward, _attend_odd_backward)
 
 
 def _biased(scores: Array, bias: Array | None) -> Array:

@@ -146,28 +146,32 @@ def _layer_norm_backward(epsilon: float, kept: Any, cotangents: Hidden) -> tuple
     along_ones = scaled.mean(-1, keepdims=True)
     along_normalized = (scaled * normalized).mean(-1, keepdims=True)
     gradient = (scaled - along_ones - normalized * along_normalized) * inverse_deviation
-    if inputs.dtype != jnp.float32:
-        return gradient.astype(inputs.dtype), *_layer_norm_backward_of_half(epsilon, inputs, cotangents)
-    rows = tuple(range(inputs.ndim - 1))
-    return gradient, (wide * normalized).sum(rows), wide.sum(rows)
+    if inputs.dtype.itemsize == 2:
+        return gradient.astype(inputs.dtype), *_gradients_of_scale_and_bias(epsilon, inputs, cotangents)
+    axes = tuple(range(inputs.ndim - 1))
+    return gradient.astype(inputs.dtype), (wide * normalized).sum(axes), wide.sum(axes)
 
 
-def _layer_norm_backward_of_half(epsilon: float, inputs: Hidden, cotangents: Hidden) -> tuple[Array, Array]:
-    """The gradients of scale and bias, from two readings of the inputs and one of the cotangents.
+def _gradients_of_scale_and_bias(epsilon: float, inputs: Hidden, cotangents: Hidden) -> tuple[Array, Array]:
+    """In half precision: the sums over rows, from two readings of the inputs and one of the cotangents.
 
     Left to itself XLA on a GPU writes the products to be summed, in float32, with the gradient of the inputs
     and reads them again: twice the bytes. The first barrier parts the sums from that gradient, the second the
     statistics from the products. Rows are one axis, as in the product before: barriers keep shapes apart, and
-    a product cannot add to a sum of another shape without a copy.
+    a product cannot add to a sum of another shape without a copy. The statistics come from one reading, of
+    differences from each row's first value, which lose nothing where a row lies far from zero.
     """
     matrices = (values.reshape(-1, inputs.shape[-1]) for values in (inputs, cotangents))
-    rows, gradients = lax.optimization_barrier(tuple(matrices))
-    single = {"axis": -1, "keepdims": True, "dtype": jnp.float32}
-    mean, mean_square = rows.mean(**single), jnp.square(rows.astype(jnp.float32)).mean(**single)
-    rows, gradients, mean, mean_square = lax.optimization_barrier((rows, gradients, mean, mean_square))
-    variance = jnp.maximum(mean_square - mean * mean, 0.0)
-    normalized = (rows.astype(jnp.float32) - mean) * lax.rsqrt(variance + epsilon)
-    return (gradients.astype(jnp.float32) * normalized).sum(0), gradients.astype(jnp.float32).sum(0)
+    rows, row_cotangents = lax.optimization_barrier(tuple(matrices))
+    first = rows[:, :1].astype(jnp.float32)
+    differences = rows.astype(jnp.float32) - first
+    offset = differences.mean(-1, keepdims=True)
+    variance = jnp.maximum(jnp.square(differences).mean(-1, keepdims=True) - jnp.square(offset), 0.0)
+    kept = (rows, row_cotangents, first, offset, lax.rsqrt(variance + epsilon))
+    rows, row_cotangents, first, offset, inverse_deviation = lax.optimization_barrier(kept)
+    normalized = (rows.astype(jnp.float32) - first - offset) * inverse_deviation
+    wide = row_cotangents.astype(jnp.float32)
+    return (wide * normalized).sum(0), wide.sum(0)
 
 
 layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)

@@ -4,6 +4,7 @@ import sys
 
 import jax
 import numpy as np
+from as_runs import AS_RUNS
 from jax import numpy as jnp
 
 from sketch_jax.augment.mixing_options import Mixing
@@ -120,7 +121,7 @@ def test_what_is_off_is_not_traced():
 
 
 def test_a_cpu_resamples_in_one_step_whatever_reads_the_result():
-    program = augment_all_at.lower(jax.random.key(0), 0, *batch()).compile().as_text()
+    program = augment_all_at.lower(jax.random.key(0), 0, *batch()).compile(AS_RUNS).as_text()
     assert program.count(" conditional(") == 1
     pixels = 6 * 20 * 28
     taps = [line for line in program.splitlines() if " gather(" in line and f"u8[{pixels}," in line]

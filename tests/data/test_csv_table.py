@@ -279,6 +279,9 @@ def test_paths_that_leave_the_root_are_refused_unless_allowed(tmp_path, kind):
     train = load_csv(Csv(root=str(root), allow_outside=True)).train
     assert train.ids[0] == path
     assert decode_image(train.read(0)).shape == (12, 10, 3)
+    outside.rename(tmp_path / "secrets.png")
+    assert "secret.png: there is no such file\n" in message(root) or kind == "link"
+    assert "leads out" not in message(root)
 
 
 def test_labels_of_the_test_table_are_read_only_when_true(contest):

@@ -78,8 +78,8 @@ def test_flash_attention_gets_half_precision_self_attention_and_nothing_else(mon
     monkeypatch.setattr(attention, "flash_attention_runs", lambda dtype, _width: dtype == jnp.bfloat16)
     asked = []
 
-    def note(query, _key, _value, *, scale, key_value_seq_lengths, implementation):
-        del scale, key_value_seq_lengths
+    def note(query, _key, _value, *, scale, implementation):
+        del scale
         asked.append(implementation)
         return query
 

@@ -6,6 +6,7 @@ import math
 import jax
 import numpy as np
 import pytest
+from as_runs import jit_as_runs_do
 from jax import numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -27,11 +28,6 @@ FORMS = {
     "grouped": (8, 12, 4),
     "depthwise multiplied": (4, 8, 4),
 }
-
-
-OF_RUNS = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
-jit_as_runs_do = functools.partial(jax.jit, compiler_options=OF_RUNS)
-"""As programs compile outside of the tests."""
 
 
 def arrays(form, kernel_size, size, dtype=jnp.float32):

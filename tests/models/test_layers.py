@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from as_runs import jit_as_runs_do
 from jax import numpy as jnp
 from scipy import special
 
@@ -75,7 +76,7 @@ def test_activations_and_their_slopes_are_timms(name):
     expected.sum().backward()
     ours = jnp.asarray(inputs.detach().numpy())
     np.testing.assert_allclose(ACTIVATIONS[name](ours), expected.detach(), rtol=0, atol=2e-6)
-    slopes = jax.vmap(jax.grad(ACTIVATIONS[name]))(ours)
+    slopes = jit_as_runs_do(jax.vmap(jax.grad(ACTIVATIONS[name])))(ours)
     # XLA's tanh reaches 1 a little before torch's does, where the slope of the tanh form is 3e-6 from its end
     atol = 4e-6 if name == "gelu_tanh" else 2e-6
     np.testing.assert_allclose(slopes[ours != 0], inputs.grad.numpy()[ours != 0], rtol=0, atol=atol)
@@ -128,20 +129,27 @@ def test_layer_norm_holds_far_from_zero(offset):
     np.testing.assert_allclose(outputs, expected, rtol=0, atol=2e-6 + rounding_of_the_mean)
 
 
-def test_gradients_of_layer_norm_in_half_precision_are_summed_in_float32():
-    inputs = jnp.asarray(random_array(3, 40, 64) * 3.0 + 5.0, jnp.bfloat16).at[0, 0].set(7.0)
-    cotangents = jnp.asarray(random_array(3, 40, 64, seed=1), jnp.bfloat16)
-    scale, bias = jnp.asarray(random_array(64, seed=2)), jnp.asarray(random_array(64, seed=3))
-    outputs, pull = jax.vjp(lambda *operands: layer_norm(*operands, 1e-6), inputs, scale, bias)
-    expected, pull_wide = jax.vjp(
-        lambda *operands: layer_norm(*operands, 1e-6), inputs.astype(jnp.float32), scale, bias
-    )
-    np.testing.assert_array_equal(outputs, expected.astype(jnp.bfloat16))
-    gradients, wide = pull(cotangents), pull_wide(cotangents.astype(jnp.float32))
-    np.testing.assert_array_equal(gradients[0], wide[0].astype(jnp.bfloat16))
-    for gradient, exact in zip(gradients[1:], wide[1:], strict=True):
-        assert gradient.dtype == jnp.float32
-        np.testing.assert_allclose(gradient, exact, rtol=0, atol=1e-4)
+def test_gradients_of_layer_norm_in_half_precision_are_those_of_single_precision_far_from_zero_too():
+    width = 768
+    inputs = jnp.asarray(random_array(3, 40, width) * 3.0 + 5.0, jnp.bfloat16)
+    inputs = inputs.at[0, 0].set(100.5).at[0, 1].set(100.5).at[0, 1, 300].set(101.0).at[0, 2].add(1000.0)
+    cotangents = jnp.asarray(random_array(3, 40, width, seed=1), jnp.bfloat16)
+    scale, bias = jnp.asarray(random_array(width, seed=2)), jnp.asarray(random_array(width, seed=3))
+
+    @jax.jit
+    def pulled(inputs, cotangents):
+        outputs, pull = jax.vjp(lambda *operands: layer_norm(*operands, 1e-6), inputs, scale, bias)
+        return outputs, *pull(cotangents)
+
+    outputs, of_inputs, of_scale, of_bias = pulled(inputs, cotangents)
+    wide, wide_of_inputs, *_ = pulled(inputs.astype(jnp.float32), cotangents.astype(jnp.float32))
+    np.testing.assert_array_equal(outputs, wide.astype(jnp.bfloat16))
+    np.testing.assert_array_equal(of_inputs, wide_of_inputs.astype(jnp.bfloat16))
+    exact, weights = np.asarray(inputs, np.float64), np.asarray(cotangents, np.float64)
+    normalized = (exact - exact.mean(-1, keepdims=True)) / np.sqrt(exact.var(-1, keepdims=True) + 1e-6)
+    assert of_scale.dtype == of_bias.dtype == jnp.float32
+    np.testing.assert_allclose(of_scale, (weights * normalized).sum((0, 1)), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(of_bias, weights.sum((0, 1)), rtol=0, atol=1e-4)
 
 
 def test_norms_of_half_precision_have_float32_statistics():

@@ -6,7 +6,7 @@ import pytest
 from jax import numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from sketch_jax.models.normalization import batch_statistics, normalize, normalize_batch
+from sketch_jax.models.normalization import batch_statistics, layer_norm, normalize, normalize_batch
 
 EPSILON = 1e-5
 
@@ -110,6 +110,21 @@ def test_a_batch_sharded_over_a_mesh_has_the_statistics_of_the_whole():
     replicated = jax.device_put(others, NamedSharding(mesh, PartitionSpec()))
     actual = results(normalize_batch, (sharded, *replicated))
     assert_close(actual, results(normalize_batch, (inputs, *others)), 3e-6)
+
+
+def test_rows_of_a_batch_sharded_over_a_mesh_stay_where_they_are():
+    if jax.device_count() < 2:
+        pytest.skip("needs several devices (XLA_FLAGS=--xla_force_host_platform_device_count=4)")
+    inputs, scale, bias = arrays((8, 5, 7, 6), dtype=jnp.bfloat16)
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()), ("batch",))
+    sharded = jax.device_put(inputs, NamedSharding(mesh, PartitionSpec("batch")))
+
+    def total(inputs, scale, bias):
+        return jnp.square(layer_norm(inputs, scale, bias, EPSILON)).astype(jnp.float32).sum()
+
+    gradient = jax.jit(jax.grad(total, (0, 1, 2)))
+    assert "all-gather" not in gradient.lower(sharded, scale, bias).compile().as_text()
+    assert_close(gradient(sharded, scale, bias), gradient(inputs, scale, bias), 1e-5)
 
 
 def test_infinite_and_nan_inputs_show_in_the_outputs():

@@ -58,6 +58,7 @@ def answers_of_single_blocks(kind):
     [
         *((kind, "none") for kind in KINDS),
         *((kind, remat) for kind in ("plain", "eva02_normed", "beit") for remat in ("all", "dots")),
+        ("rope_mixed", "all"),
     ],
 )
 def test_a_loop_of_blocks_answers_as_single_blocks_do(kind, remat):
@@ -69,6 +70,25 @@ def test_a_loop_of_blocks_answers_as_single_blocks_do(kind, remat):
     for path, reference in expected_gradients.items():
         largest = np.abs(reference).max()
         np.testing.assert_allclose(gradients[path], reference, rtol=0, atol=1e-4 * largest, err_msg=path)
+
+
+def test_single_blocks_that_keep_their_products_answer_as_those_that_keep_all():
+    expected, expected_gradients = answers_of_single_blocks("plain")
+    features, gradients = answers(create("plain", remat="dots"), random_parameters("plain"), True)
+    np.testing.assert_allclose(features, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+    for path, reference in expected_gradients.items():
+        atol = 1e-4 * np.abs(reference).max()
+        np.testing.assert_allclose(gradients[path], reference, rtol=0, atol=atol, err_msg=path)
+
+
+def test_gradients_of_a_loop_in_half_precision_point_where_those_of_single_blocks_do():
+    model = create("plain", remat="all", dtype=jnp.bfloat16)
+    _, gradients = answers(model, stack_blocks(random_parameters("plain")), True)
+    _, expected = answers_of_single_blocks("plain")
+    for path, gradient in flatten(unstack_blocks(unflatten(gradients))).items():
+        assert gradient.dtype == jnp.float32
+        lengths = np.linalg.norm(gradient) * np.linalg.norm(expected[path])
+        assert (gradient * expected[path]).sum() >= 0.99 * lengths, path
 
 
 def test_unstacked_parameters_have_the_bits_they_had():
