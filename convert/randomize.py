@@ -8,9 +8,11 @@ But a random network can also magnify rounding until no tolerance holds, or forg
 - what norms read is small, so that a wrong epsilon shows;
 - in networks with ReLU the biases of batch norms lie well above zero. The gradient of a unit within rounding
   of the kink is the toss of a coin, and among millions of units some always are, unless few come near it;
-- the classifier is centred and scaled so that logits are of size one and differ from image to image.
+- the classifier is centred and scaled so that logits differ from image to image and are of size one: of
+  evaluation, or of training, where statistics of the batch may shift them by more than images differ.
 """
 
+import copy
 import functools
 import re
 from collections.abc import Sequence
@@ -74,6 +76,9 @@ def _scale_classifier(model: Any, images: torch.Tensor) -> None:
     logits = model.eval()(images)
     mean = logits.mean(0)
     spread = (logits - mean).square().mean().sqrt()
+    if any(isinstance(module, _BatchNorm) for module in model.modules()):
+        in_training = copy.deepcopy(model).train()(images)  # a copy, as it moves running statistics
+        spread = torch.maximum(spread, (in_training - mean).square().mean().sqrt())
     for part in _classifiers(model):
         part.bias.sub_(mean)
         for parameter in part.parameters():
