@@ -56,8 +56,9 @@ def main() -> int:
     left = names or [name for name in VARIANTS if name not in results]
     failed, began = [], time.monotonic()
     for count, name in enumerate(left):
-        pace = (time.monotonic() - began) / count if count else float("nan")
-        print(f"{count + 1}/{len(left)} {name}, {pace * (len(left) - count):.0f} s left", file=sys.stderr)
+        pace = (time.monotonic() - began) / max(count, 1)
+        remaining = f", {pace * (len(left) - count):.0f} s left" if count else ""
+        print(f"{count + 1}/{len(left)} {name}{remaining}", file=sys.stderr)
         command = [sys.executable, "-m", "convert", "verify", name]
         done = subprocess.run(command, capture_output=True, text=True, cwd=RESULTS.parents[1])
         if done.returncode:
