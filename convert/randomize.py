@@ -66,7 +66,7 @@ def randomize(model: Any, images: torch.Tensor, generator: torch.Generator) -> N
     model.eval()(images)
     for hook in hooks:
         hook.remove()
-    _scale_classifier(model, images)
+    _scale_classifier(model, images, trains=bool(norms))
 
 
 @torch.no_grad()
@@ -74,16 +74,18 @@ def randomize_classifier(model: Any, images: torch.Tensor, generator: torch.Gene
     """Draws the classifier alone anew, for weights that come without one; arguments as for `randomize`."""
     for part in _classifiers(model):
         _draw_parameters(part, generator)
-    _scale_classifier(model, images)
+    _scale_classifier(model, images, trains=False)
 
 
-def _scale_classifier(model: Any, images: torch.Tensor) -> None:
+def _scale_classifier(model: Any, images: torch.Tensor, *, trains: bool) -> None:
     logits = model.eval()(images)
     mean = logits.mean(0)
     spread = (logits - mean).square().mean().sqrt().clamp_min(LEAST_SPREAD * logits.square().mean().sqrt())
-    if any(isinstance(module, _BatchNorm) for module in model.modules()):
-        in_training = copy.deepcopy(model).train()(images)  # a copy, as it moves running statistics
-        spread = torch.maximum(spread, (in_training - mean).square().mean().sqrt())
+    if trains:
+        copied = copy.deepcopy(model)  # as training moves running statistics; dropout stays off
+        for module in copied.modules():
+            module.training = isinstance(module, _BatchNorm)
+        spread = torch.maximum(spread, (copied(images) - mean).square().mean().sqrt())
     for part in _classifiers(model):
         part.bias.sub_(mean)
         for parameter in part.parameters():

@@ -10,8 +10,8 @@ from typing import NoReturn
 def end_process(exit_code: int) -> NoReturn:
     """Ends the process as `sys.exit` does, but without taking the interpreter apart.
 
-    A thread of the libraries that read checkpoints may still be about to leave Python when the work is done.
-    Where the interpreter goes away under it, it aborts the process: exit code -6 after everything went well.
+    A thread of some library may still be about to leave Python when the work is done. Where the interpreter
+    goes away under it, it aborts the process: exit code -6 after everything went well (docs/log.md).
 
     Threads that the process must wait for are waited for, and what was registered for the end is done.
     """

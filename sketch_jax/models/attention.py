@@ -77,6 +77,7 @@ def attend(
     return jnp.einsum("bhqk,bkhd->bqhd", weights if thin is None else thin(weights), value)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def attend_in_pieces(
     query: Heads, key: Heads, value: Heads, scale: float, implementation: Literal["cudnn", "xla"]
 ) -> Heads:
@@ -92,26 +93,18 @@ def attend_in_pieces(
         scale: of the scores.
         implementation: of `jax.nn.dot_product_attention`; "xla" gives the same where there is no cuDNN.
     """
-    if query.shape[1] % 2:
-        return _attend_odd(query, key, value, scale, implementation)
     return jax.nn.dot_product_attention(query, key, value, scale=scale, implementation=implementation)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _attend_odd(
-    query: Heads, key: Heads, value: Heads, scale: float, implementation: Literal["cudnn", "xla"]
-) -> Heads:
-    return jax.nn.dot_product_attention(query, key, value, scale=scale, implementation=implementation)
-
-
-def _attend_odd_forward(
+def _attend_in_pieces_forward(
     query: Heads, key: Heads, value: Heads, scale: float, implementation: Literal["cudnn", "xla"]
 ) -> tuple[Heads, Any]:
     batch, tokens = query.shape[:2]
-    lengths = jnp.full(batch, tokens, jnp.int32)
+    odd = tokens % 2
+    lengths = jnp.full(batch, tokens, jnp.int32) if odd else None
 
     def attend_evened(*parts: Heads) -> Heads:
-        evened = [jnp.pad(part, ((0, 0), (0, 1), (0, 0), (0, 0))) for part in parts]
+        evened = [jnp.pad(part, ((0, 0), (0, odd), (0, 0), (0, 0))) for part in parts]
         heads = jax.nn.dot_product_attention(
             *evened, scale=scale, key_value_seq_lengths=lengths, implementation=implementation
         )
@@ -120,12 +113,12 @@ def _attend_odd_forward(
     return jax.vjp(attend_evened, query, key, value)
 
 
-def _attend_odd_backward(scale: float, implementation: str, pull: Any, cotangent: Heads) -> Any:
+def _attend_in_pieces_backward(scale: float, implementation: str, pull: Any, cotangent: Heads) -> Any:
     del scale, implementation
     return pull(cotangent)
 
 
-_attend_odd.defvjp(_attend_odd_forward, _attend_odd_backward)
+attend_in_pieces.defvjp(_attend_in_pieces_forward, _attend_in_pieces_backward)
 
 
 def _biased(scores: Array, bias: Array | None) -> Array:

@@ -159,7 +159,8 @@ def _gradients_of_scale_and_bias(epsilon: float, inputs: Hidden, cotangents: Hid
     and reads them again: twice the bytes. The first barrier parts the sums from that gradient, the second the
     statistics from the products. Rows are one axis, as in the product before: barriers keep shapes apart, and
     a product cannot add to a sum of another shape without a copy. The statistics come from one reading, of
-    differences from each row's first value, which lose nothing where a row lies far from zero.
+    differences from each row's first value: wherever a row lies, its variance is off by about as many
+    roundings as it has values at most, since the first value is one of those that vary.
     """
     matrices = (values.reshape(-1, inputs.shape[-1]) for values in (inputs, cotangents))
     rows, row_cotangents = lax.optimization_barrier(tuple(matrices))

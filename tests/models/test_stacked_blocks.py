@@ -53,6 +53,15 @@ def answers_of_single_blocks(kind):
     return answers(create(kind), random_parameters(kind), True)
 
 
+def assert_equal_answers(features, gradients, kind):
+    expected, expected_gradients = answers_of_single_blocks(kind)
+    np.testing.assert_allclose(features, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+    assert gradients.keys() == expected_gradients.keys()
+    for path, reference in expected_gradients.items():
+        largest = np.abs(reference).max()
+        np.testing.assert_allclose(gradients[path], reference, rtol=0, atol=1e-4 * largest, err_msg=path)
+
+
 @pytest.mark.parametrize(
     ("kind", "remat"),
     [
@@ -62,23 +71,12 @@ def answers_of_single_blocks(kind):
     ],
 )
 def test_a_loop_of_blocks_answers_as_single_blocks_do(kind, remat):
-    expected, expected_gradients = answers_of_single_blocks(kind)
     features, gradients = answers(create(kind, remat=remat), stack_blocks(random_parameters(kind)), True)
-    gradients = flatten(unstack_blocks(unflatten(gradients)))
-    np.testing.assert_allclose(features, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
-    assert gradients.keys() == expected_gradients.keys()
-    for path, reference in expected_gradients.items():
-        largest = np.abs(reference).max()
-        np.testing.assert_allclose(gradients[path], reference, rtol=0, atol=1e-4 * largest, err_msg=path)
+    assert_equal_answers(features, flatten(unstack_blocks(unflatten(gradients))), kind)
 
 
 def test_single_blocks_that_keep_their_products_answer_as_those_that_keep_all():
-    expected, expected_gradients = answers_of_single_blocks("plain")
-    features, gradients = answers(create("plain", remat="dots"), random_parameters("plain"), True)
-    np.testing.assert_allclose(features, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
-    for path, reference in expected_gradients.items():
-        atol = 1e-4 * np.abs(reference).max()
-        np.testing.assert_allclose(gradients[path], reference, rtol=0, atol=atol, err_msg=path)
+    assert_equal_answers(*answers(create("plain", remat="dots"), random_parameters("plain"), True), "plain")
 
 
 def test_gradients_of_a_loop_in_half_precision_point_where_those_of_single_blocks_do():
