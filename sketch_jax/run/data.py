@@ -1,6 +1,7 @@
 """The data stage: a source is loaded, split, and decoded into memory where it fits."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -77,17 +78,26 @@ def decode_to_memory(
     preprocessing: Preprocessing,
     loading: Loading,
     console: Console,
+    check: Callable[[], None],
 ) -> ImageCache | None:
-    """The decoded images of some rows, or None where they are to be decoded again in each epoch."""
+    """The decoded images of some rows, or None where they are to be decoded again in each epoch.
+
+    Args:
+        examples: the table of images.
+        rows: of the table.
+        preprocessing: of the images.
+        loading: with how many processes, and how much memory may be filled.
+        console: for the progress bar.
+        check: called now and then; what it raises ends the work.
+    """
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("decoding images", total=len(rows))
-        return fill_cache(
-            examples,
-            rows,
-            preprocessing,
-            loading=loading,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+
+        def progress(done: int, total: int) -> None:
+            check()
+            bar.update(task, completed=done, total=total)
+
+        return fill_cache(examples, rows, preprocessing, loading=loading, progress=progress)
 
 
 def class_counts(data: Data) -> Int[np.ndarray, " classes"]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from sketch_jax.config import Config, config_to_json
+from sketch_jax.config import Config, config_to_json, run_directory
 from sketch_jax.inference.submission import write_submission
 from sketch_jax.metrics import summarise
 from sketch_jax.predictions import Predictions, save_predictions
@@ -27,8 +27,8 @@ from sketch_jax.train.host_memory import keep_freed_memory
 from sketch_jax.train.loop import held_out_names
 from sketch_jax.train.options import Swa, averages_predict
 from sketch_jax.train.program_cache import keep_compiled_programs
-from sketch_jax.train.run_directory import open_run
-from sketch_jax.train.signals import StopRequest, catch_stop_signals
+from sketch_jax.train.run_directory import open_run, refuse_other_config
+from sketch_jax.train.signals import StoppedError, StopRequest, catch_stop_signals
 from sketch_jax.train.state import TrainState, from_disk
 
 FREE_FIELDS = (
@@ -67,9 +67,11 @@ def run(config: Config, console: Console | None = None) -> Result:
     began = time.perf_counter()
     keep_freed_memory()
     keep_compiled_programs()
+    stated = config_to_json(config)
+    refuse_other_config(run_directory(config), stated, FREE_FIELDS)  # its split may not fit other data
     setting = prepare(config, console or Console(highlight=False, soft_wrap=True))
     with (
-        open_run(setting.directory, config_to_json(config), free_fields=FREE_FIELDS),
+        open_run(setting.directory, stated, free_fields=FREE_FIELDS),
         Checkpoints(
             setting.directory / "checkpoints",
             report=lambda text: setting.console.print(text, markup=False),
@@ -90,9 +92,14 @@ def run(config: Config, console: Console | None = None) -> Result:
 
 
 def _train_and_predict(setting: Setting, card: Card, stop: StopRequest, checkpoints: Checkpoints) -> Result:
-    trained = train(setting, checkpoints, lambda: stop.requested is not None, lambda: card.write("running"))
+    try:
+        trained = train(setting, checkpoints, stop, lambda: card.write("running"))
+    except StoppedError as stopped:
+        return _leave(setting, card, 0, stopped.signal_number, {})
     if stop.requested is not None and trained.outcome.interrupted:
-        return _leave(setting, card, trained, stop.requested)
+        return _leave(
+            setting, card, trained.outcome.steps_taken, stop.requested, speed_facts(setting, trained)
+        )
     return _predict(setting, card, trained, checkpoints)
 
 
@@ -118,13 +125,13 @@ def model_record(setting: Setting) -> Mapping[str, Any]:
     }
 
 
-def _leave(setting: Setting, card: Card, trained: Trained, signal_number: int) -> Result:
+def _leave(setting: Setting, card: Card, taken: int, signal_number: int, facts: Mapping[str, Any]) -> Result:
     """The end of a run that was asked to stop: everything is saved already."""
-    card.write("interrupted", **speed_facts(setting, trained))
-    steps = counted(trained.outcome.steps_taken, "step")
+    card.write("interrupted", **facts)
     cause = "Ctrl-C" if signal_number == signal.SIGINT else signal.Signals(signal_number).name
     setting.console.print(
-        f"stopped by {cause} after {steps} of this start; all is saved: the same command goes on",
+        f"stopped by {cause} after {counted(taken, 'step')} of this start; all is saved: the same command "
+        "goes on",
         markup=False,
     )
     return Result(directory=setting.directory, exit_code=128 + signal_number, metrics={})

@@ -2,8 +2,8 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -33,8 +33,14 @@ from sketch_jax.train.loop import SELECTION_METRIC, Calls, Outcome, Save, fit, h
 from sketch_jax.train.mesh import stage
 from sketch_jax.train.options import Ema, Swa, averages_predict
 from sketch_jax.train.progress import TrainingProgress
+from sketch_jax.train.signals import StoppedError, StopRequest
 from sketch_jax.train.state import TrainState, for_disk, from_disk
 from sketch_jax.train.tracking import Tracker
+
+Value = TypeVar("Value")
+
+SECONDS_BETWEEN_LOOKS = 0.2
+"""Between looks at a request to stop while a program compiles."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,7 +71,7 @@ class Begun:
 def train(
     setting: Setting,
     checkpoints: Checkpoints,
-    stop_requested: Callable[[], bool],
+    stop: StopRequest,
     saved: Callable[[], None],
 ) -> Trained:
     """Trains from the newest whole checkpoint, or from the start.
@@ -73,10 +79,11 @@ def train(
     Args:
         setting: of the run.
         checkpoints: of the run.
-        stop_requested: whether to save and leave.
+        stop: whether to save and leave.
         saved: called after each save.
 
     Raises:
+        StoppedError: the run was asked to stop before the loop began.
         InputError: a loss, held-out too, or a gradient norm is not finite, images cannot be read, or the disk
             is full.
     """
@@ -84,7 +91,7 @@ def train(
     phase, state = go_on(setting, phase, state)
     keeper = create_keeper(setting, extra)
     first_step = int(jax.device_get(state.step))
-    programs, cache = compile_and_decode(setting, phase, setting.plan.steps - first_step)
+    programs, cache = compile_and_decode(setting, phase, setting.plan.steps - first_step, stop)
     begun = Begun(phase=phase, programs=programs, state=state, cache=cache)
     with Tracker(
         setting.directory, step=first_step, tensorboard=setting.config.logging.tensorboard
@@ -97,7 +104,7 @@ def train(
             if setting.plan.steps == 0:
                 save(begun)(0, state, measured.get(selection(setting)))
         with TrainingProgress(setting.plan, first_step, setting.console) as progress:
-            trained = run_phases(setting, begun, save, tracker, progress, stop_requested, keeper)
+            trained = run_phases(setting, begun, save, tracker, progress, stop, keeper)
     checkpoints.wait()
     return trained
 
@@ -129,7 +136,7 @@ def run_phases(
     save: Callable[[Begun], Save],
     tracker: Tracker,
     progress: TrainingProgress,
-    stop_requested: Callable[[], bool],
+    stop: StopRequest,
     keeper: PlateauKeeper,
 ) -> Trained:
     """Runs the loop for each phase that is left."""
@@ -141,7 +148,7 @@ def run_phases(
             save=save(begun),
             write=tracker.write,
             advance=progress.advance,
-            stop_requested=stop_requested,
+            stop_requested=lambda: stop.requested is not None,
             selection=selection(setting),
             adjust=keeper.adjust,
         )
@@ -152,7 +159,13 @@ def run_phases(
         if outcome.interrupted or phase is begun.phase:
             break
         setting.console.print(f"compiling what is trained from step {phase.first_step:,} on", markup=False)
-        programs = compile_programs(setting, phase, setting.plan.steps - phase.first_step)
+        try:
+            programs = result_of(
+                in_background(compile_programs, setting, phase, setting.plan.steps - phase.first_step), stop
+            )
+        except StoppedError:
+            outcomes.append(dataclasses.replace(outcomes.pop(), interrupted=True))
+            break
         begun = dataclasses.replace(begun, phase=phase, programs=programs, state=state)
     return Trained(
         outcome=together(outcomes),
@@ -221,25 +234,56 @@ def report_before_training(measured: Mapping[str, float], tracker: Tracker, cons
         console.print(f"before training: held-out accuracy {measured['accuracy']:.4f}")
 
 
-def compile_and_decode(setting: Setting, phase: Phase, steps_left: int) -> tuple[Programs, ImageCache | None]:
+def compile_and_decode(
+    setting: Setting, phase: Phase, steps_left: int, stop: StopRequest
+) -> tuple[Programs, ImageCache | None]:
     """Compiles the programs while the images are decoded; those to train on only where a step is left.
 
     What is wrong with images is said at once, though the process ends with the compiler.
+
+    Raises:
+        InputError: images cannot be read.
+        StoppedError: the run was asked to stop meanwhile.
     """
     data = setting.data
     rows = np.concatenate([data.train_rows if steps_left else data.train_rows[:0], data.validation_rows])
     if not setting.console.is_terminal:
         setting.console.print("compiling the programs and decoding the images", markup=False)
+    compiling = in_background(compile_programs, setting, phase, steps_left)
+    cache = decode_to_memory(
+        data.dataset.train,
+        rows,
+        setting.start.preprocessing,
+        setting.config.loading,
+        setting.console,
+        stop.raise_if_requested,
+    )
+    with setting.console.status("compiling the programs"):
+        return result_of(compiling, stop), cache
+
+
+def in_background(call: Callable[..., Value], *arguments: Any) -> Future[Value]:
+    """Begins a call on a thread of its own."""
     background = ThreadPoolExecutor(1)
     try:
-        compiling = background.submit(compile_programs, setting, phase, steps_left)
-        cache = decode_to_memory(
-            data.dataset.train, rows, setting.start.preprocessing, setting.config.loading, setting.console
-        )
-        with setting.console.status("compiling the programs"):
-            return compiling.result(), cache
+        return background.submit(call, *arguments)
     finally:
         background.shutdown(wait=False)
+
+
+def result_of(future: Future[Value], stop: StopRequest) -> Value:
+    """Waits for a call in the background.
+
+    Raises:
+        StoppedError: the run was asked to stop meanwhile.
+    """
+    while True:
+        try:
+            return future.result(timeout=SECONDS_BETWEEN_LOOKS)
+        except TimeoutError:
+            if future.done():
+                raise
+            stop.raise_if_requested()
 
 
 def run_loop(setting: Setting, begun: Begun, calls: Calls) -> tuple[Outcome, float]:

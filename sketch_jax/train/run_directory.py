@@ -43,8 +43,7 @@ def open_run(
         for partial in place.glob(f".*{PARTIAL_SUFFIX}"):
             partial.unlink()
         begun = (place / CONFIG_NAME).exists()
-        if begun:
-            refuse_other_config(place, read_config_json(place), config, free_fields)
+        refuse_other_config(place, config, free_fields)
         text = _format(config)
         if not begun or (place / CONFIG_NAME).read_text() != text:
             write_atomically(place / CONFIG_NAME, text)
@@ -83,14 +82,15 @@ def read_config_json(directory: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not JSON ({error}); remove the directory to start over") from error
 
 
-def refuse_other_config(
-    directory: Path, stored: Mapping[str, Any], given: Mapping[str, Any], free_fields: Sequence[str]
-) -> None:
-    """Checks that a run goes on with the configuration it was begun with.
+def refuse_other_config(directory: Path, given: Mapping[str, Any], free_fields: Sequence[str]) -> None:
+    """Checks that a run, if one was begun in a directory, has the configuration that is given.
 
     Raises:
         InputError: it does not; each field that differs is named.
     """
+    if not (directory / CONFIG_NAME).exists():
+        return
+    stored = read_config_json(directory)
     free = tuple(f"{field}." for field in free_fields)
     refuse_faults(
         f"{directory}: this run was begun with another configuration; stored → given",

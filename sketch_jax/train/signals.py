@@ -9,11 +9,28 @@ from collections.abc import Iterator
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
+class StoppedError(Exception):
+    """A run was asked to stop while it had nothing to save."""
+
+    def __init__(self, signal_number: int):
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+
+
 class StopRequest:
     """Whether the run was asked to stop."""
 
     requested: int | None = None
     """Number of the signal that asked; None: go on."""
+
+    def raise_if_requested(self) -> None:
+        """Leaves a stretch of work in which there is nothing to save.
+
+        Raises:
+            StoppedError: the run was asked to stop.
+        """
+        if self.requested is not None:
+            raise StoppedError(self.requested)
 
 
 @contextlib.contextmanager
