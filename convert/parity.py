@@ -70,8 +70,8 @@ def compare(
     model = create_ours(setting)
     side, class_count = setting.image_size, setting.class_count
     first = draw_inputs(side, batch_size or images_for(64**2, side), class_count, seed)
-    scaling = draw_inputs(side, images_for(128**2, side), class_count, seed + 1)
-    reference = build(setting, opened, scaling.images, seed)
+    more = draw_inputs(side, images_for(128**2, side), class_count, seed + 1)
+    reference = build(setting, opened, np.concatenate([first.images, more.images]), seed)
     state = state_of(reference)
     params, statistics = fit_ours(model, opened, state)
     trains = statistics and opened is None and not is_random_in_training(reference)
