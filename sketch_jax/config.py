@@ -20,7 +20,7 @@ from sketch_jax.models.tuning_options import Everything, Rates, Tuning
 from sketch_jax.optim.options import AdamW, Optimizer
 from sketch_jax.optim.schedule_options import Schedule, WarmupCosine
 from sketch_jax.preprocessing import PreprocessingChanges
-from sketch_jax.train.options import Averaging, Checkpointing, Logging, Swa
+from sketch_jax.train.options import Averaging, Checkpointing, Logging, Selection, Swa
 
 LEAST = {"epochs": 0, "batch_size": 1, "image_size": 1, "accumulation_steps": 1}
 """Least values of numbers that are no records' own."""
@@ -71,6 +71,8 @@ class Config:
     """Average of the weights over the steps, of what is trained alone; None: none is kept."""
     loading: Loading = Loading()
     """How images reach the device."""
+    selection: Selection = Selection()
+    """Which checkpoint is the best, and whether training may end early."""
     checkpointing: Checkpointing = Checkpointing()
     """What is kept on disk of a run in progress."""
     logging: Logging = Logging()
@@ -91,6 +93,11 @@ class Config:
             raise InputError(
                 f"--averaging.first-epoch {self.averaging.first_epoch}: the run has {self.epochs} epochs; "
                 "begin earlier, or set more --epochs"
+            )
+        if isinstance(self.averaging, Swa) and self.selection.patience is not None:
+            raise InputError(
+                f"--selection.patience {self.selection.patience}: the mean over the last epochs needs all of "
+                "them; leave it out, or take --averaging ema"
             )
         if self.model.frozen_precision != "float32" and isinstance(self.tuning, Everything):
             raise InputError(

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float, Int
 
-from sketch_jax.errors import InputError, suggestion
-
 LogitRows = Float[np.ndarray, "rows classes"]
 LabelRows = Int[np.ndarray, " rows"]
 
@@ -110,24 +108,6 @@ def summary(counts: Counts) -> dict[str, float]:
 def summarise(logits: LogitRows, labels: LabelRows) -> dict[str, float]:
     """The metrics over the rows with a known label; empty without any."""
     return summary(count(logits, labels))
-
-
-def higher_is_better(metric: str, option: str) -> bool:
-    """Whether the better of two values of a metric is the higher one.
-
-    Args:
-        metric: a name of `summary`.
-        option: the option that names it, for the message.
-
-    Raises:
-        InputError: there is no such metric.
-    """
-    if metric not in HIGHER_IS_BETTER:
-        raise InputError(
-            f"{option} {metric}: there is no such metric; choose among {', '.join(HIGHER_IS_BETTER)}"
-            f"{suggestion(metric, HIGHER_IS_BETTER)}"
-        )
-    return HIGHER_IS_BETTER[metric]
 
 
 def calibration_error(counts: Counts) -> float:

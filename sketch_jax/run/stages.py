@@ -12,15 +12,16 @@ from rich.console import Console
 
 from sketch_jax.config import Config, config_to_json, run_directory
 from sketch_jax.inference.submission import write_submission
-from sketch_jax.metrics import summarise
+from sketch_jax.metrics import HIGHER_IS_BETTER, count, per_class_recall, summarise
 from sketch_jax.predictions import Predictions, save_predictions
 from sketch_jax.run.card import Card, speed_facts
 from sketch_jax.run.data import keep_split
+from sketch_jax.run.epoch_ends import selected_metric
 from sketch_jax.run.phases import phase_of_state
 from sketch_jax.run.programs import Predict, abstract_state, compile_programs, make_predict
 from sketch_jax.run.setting import Setting, begin_again, prepare
 from sketch_jax.run.texts import closing_lines, counted, opening_lines
-from sketch_jax.run.training import Trained, selection, template_at, train
+from sketch_jax.run.training import Trained, template_at, train
 from sketch_jax.serialization import to_json
 from sketch_jax.train.checkpoints import Checkpoints, Restored
 from sketch_jax.train.host_memory import keep_freed_memory
@@ -76,6 +77,7 @@ def run(config: Config, console: Console | None = None) -> Result:
             setting.directory / "checkpoints",
             report=lambda text: setting.console.print(text, markup=False),
             keep_last=config.checkpointing.keep_last,
+            higher_is_better=HIGHER_IS_BETTER[config.selection.metric],
             record=model_record(setting),
         ) as checkpoints,
     ):
@@ -144,15 +146,18 @@ def _predict(setting: Setting, card: Card, trained: Trained, checkpoints: Checkp
     folder.mkdir(exist_ok=True)
     files = [(setting.directory / "run.json", "what ran, how fast, how well")]
     metrics: dict[str, float] = {}
+    recalls: dict[str, Mapping[str, float]] = {}
     if len(data.validation_rows):
         held_out = predict(state, data.dataset.train, data.validation_rows, trained.cache)
         files.append(_save(folder / "validation.npz", held_out, "held-out"))
         metrics |= {f"val/{name}": value for name, value in _summary(held_out).items()}
+        recalls["val"] = _recalls(held_out)
     test = None
     if data.dataset.test is not None:
         test = predict(state, data.dataset.test, np.arange(len(data.dataset.test)), None)
         files.append(_save(folder / "test.npz", test, "test"))
         metrics |= {f"test/{name}": value for name, value in _summary(test).items()}
+        recalls["test"] = _recalls(test)
         if data.dataset.submission is not None:
             path = setting.directory / "submission.csv"
             write_submission(path, test, data.dataset.submission)
@@ -161,11 +166,13 @@ def _predict(setting: Setting, card: Card, trained: Trained, checkpoints: Checkp
     card.write(
         "finished",
         **(speed_facts(setting, trained) or card.earlier_speed),
-        best={"step": best.step, **held_out_names({selection(setting): best.metric})},
+        best={"step": best.step, **held_out_names({selected_metric(setting): best.metric})},
+        ended_early=trained.ended_early,
         final_metrics=metrics,
+        per_class_recall=recalls,
     )
     seconds = card.facts["wall_seconds"], card.earlier_seconds
-    lines = closing_lines(setting, seconds, best.step, metrics, files)
+    lines = closing_lines(setting, seconds, best.step, metrics, recalls, files)
     setting.console.print("\n".join(["", *lines]), markup=False)
     return Result(directory=setting.directory, exit_code=0, metrics=metrics)
 
@@ -188,6 +195,13 @@ def _best(
 
 def _summary(predictions: Predictions) -> dict[str, float]:
     return summarise(predictions.logits, predictions.labels)
+
+
+def _recalls(predictions: Predictions) -> dict[str, float]:
+    """Share of each class's images that are answered rightly; of classes without images there is none."""
+    found = per_class_recall(count(predictions.logits, predictions.labels))
+    names = predictions.class_names
+    return {name: float(value) for name, value in zip(names, found, strict=True) if np.isfinite(value)}
 
 
 def _save(path: Path, predictions: Predictions, what: str) -> tuple[Path, str]:

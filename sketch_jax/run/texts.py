@@ -18,10 +18,12 @@ from sketch_jax.run.data import class_counts
 from sketch_jax.run.phases import Phase, tuning_stages
 from sketch_jax.run.programs import abstract_state, frozen_of, phase_optimizer
 from sketch_jax.run.setting import Setting
+from sketch_jax.train.options import Selection
 from sketch_jax.train.progress import clock
 from sketch_jax.trees import Tree, count_bytes, count_elements
 
 LABEL_WIDTH = 10
+HARDEST_SHOWN = 3
 
 
 def opening_lines(setting: Setting) -> Sequence[str]:
@@ -55,10 +57,24 @@ def training_texts(setting: Setting) -> Mapping[str, Sequence[str]]:
     return {
         "training": [
             f"{counted(config.epochs, 'epoch')} × {counted(plan.steps_per_epoch, 'step')} of "
-            f"{counted(plan.batch_size, 'image')} = {counted(plan.steps, 'step')}{leftover_text(setting)}"
+            f"{counted(plan.batch_size, 'image')} = {counted(plan.steps, 'step')}{leftover_text(setting)}",
+            *selection_texts(config.selection),
         ],
         "rate": [rate_text(setting)],
     }
+
+
+def selection_texts(selection: Selection) -> Sequence[str]:
+    """What chooses the best checkpoint, where that is not accuracy, and when training ends early.
+
+    >>> selection_texts(Selection(metric="macro_f1", patience=3))
+    ['the best step by macro_f1', 'ends early once macro_f1 has not bettered for 3 epochs']
+    """
+    by = [f"the best step by {selection.metric}"] if selection.metric != Selection().metric else []
+    if selection.patience is None:
+        return by
+    epochs = counted(selection.patience, "epoch")
+    return [*by, f"ends early once {selection.metric} has not bettered for {epochs}"]
 
 
 def trained_texts(setting: Setting) -> Sequence[str]:
@@ -171,6 +187,7 @@ def closing_lines(
     seconds: tuple[float, float],
     best_step: int,
     metrics: Mapping[str, float],
+    recalls: Mapping[str, Mapping[str, float]],
     files: Sequence[tuple[Path, str]],
 ) -> Sequence[str]:
     """The result, where the files are, and what to try next.
@@ -180,6 +197,7 @@ def closing_lines(
         seconds: wall time of all starts, and of those before this one.
         best_step: of the checkpoint that predicted.
         metrics: of its predictions.
+        recalls: of its predictions, `val` and `test`, by class.
         files: that were written, and what they are.
     """
     together, earlier = seconds
@@ -189,10 +207,25 @@ def closing_lines(
         lines.append(f"held-out accuracy {metrics['val/accuracy']:.4f}, at the best step, {best_step:,}")
     if "test/accuracy" in metrics:
         lines.append(f"test accuracy     {metrics['test/accuracy']:.4f}")
+    lines += [line for line in [hardest_text(recalls)] if line]
     width = max(len(str(path)) for path, _ in files)
     advices = next_steps(setting.config, setting.directory)
     made = [f"  {path!s:<{width}}  {what}" for path, what in files]
     return [*lines, "", "made:", *made, "", "next:", *(f"  {advice}" for advice in advices)]
+
+
+def hardest_text(recalls: Mapping[str, Mapping[str, float]]) -> str:
+    """The classes that are recognised least, held out where images are, else in the test set.
+
+    >>> hardest_text({"val": {"cat": 0.5, "dog": 1.0, "fish": 0.25}, "test": {"cat": 0.0}})
+    'hardest, by held-out recall: fish 0.25, cat 0.50'
+    """
+    part = next((part for part in ("val", "test") if recalls.get(part)), None)
+    if part is None:
+        return ""
+    missed = sorted((recall, name) for name, recall in recalls[part].items() if recall < 1.0)
+    shown = ", ".join(f"{name} {recall:.2f}" for recall, name in missed[:HARDEST_SHOWN])
+    return f"hardest, by {'held-out' if part == 'val' else 'test'} recall: {shown}" if shown else ""
 
 
 def next_steps(config: Config, directory: Path) -> Sequence[str]:

@@ -12,6 +12,7 @@ from jax import numpy as jnp
 
 from sketch_jax.config import Config, config_from_json
 from sketch_jax.errors import InputError
+from sketch_jax.metrics import HIGHER_IS_BETTER
 from sketch_jax.models.low_rank import factor_paths
 from sketch_jax.models.tuning_options import Everything
 from sketch_jax.optim.options import ScheduleFreeAdamW, base_of
@@ -44,7 +45,8 @@ class TrainedModel:
 def load_trained(directory: Path) -> TrainedModel:
     """The model that a run predicts with: of its best checkpoint, or of its last where a mean predicts.
 
-    Parameters that were frozen are read from the start weights again, or made from the seed again.
+    Parameters that were frozen are read from the start weights again, or made from the seed again. Where the
+    run's config.json is gone, the best checkpoint is the one with the highest metric.
 
     Args:
         directory: of the run.
@@ -54,11 +56,14 @@ def load_trained(directory: Path) -> TrainedModel:
             gone or have changed.
     """
     checkpoints = directory / CHECKPOINTS
-    with Checkpoints(checkpoints, report=lambda text: print(text, file=sys.stderr)) as found:
+    config = _config(directory)
+    higher = config is None or HIGHER_IS_BETTER[config.selection.metric]
+    with Checkpoints(
+        checkpoints, report=lambda text: print(text, file=sys.stderr), higher_is_better=higher
+    ) as found:
         best, steps, record = found.best(), found.steps(), found.record()
     if record is None:
         raise InputError(f"{checkpoints}: has no finished checkpoint; let the run reach its first one")
-    config = _config(directory)
     if config is not None and isinstance(base_of(config.optimizer), ScheduleFreeAdamW):
         raise InputError(
             f"{checkpoints}: schedule-free training predicts with a mean that lies in the optimizer's state, "

@@ -13,8 +13,8 @@ from sketch_jax.data.cache import ImageCache
 from sketch_jax.data.pipeline import training_batches
 from sketch_jax.data.prefetch import Prefetcher
 from sketch_jax.run.data import decode_to_memory
+from sketch_jax.run.epoch_ends import EpochEnds, create_epoch_ends, selected_metric
 from sketch_jax.run.phases import Phase, end_step, next_phase, phase_of_state
-from sketch_jax.run.plateau import PlateauKeeper, create_keeper
 from sketch_jax.run.programs import (
     Programs,
     abstract_state,
@@ -29,9 +29,9 @@ from sketch_jax.run.programs import (
 from sketch_jax.run.setting import Setting
 from sketch_jax.run.statistics import measure_statistics
 from sketch_jax.train.checkpoints import Checkpoints
-from sketch_jax.train.loop import SELECTION_METRIC, Calls, Outcome, Save, fit, held_out_names
+from sketch_jax.train.loop import Calls, Outcome, Save, fit, held_out_names
 from sketch_jax.train.mesh import stage
-from sketch_jax.train.options import Ema, Swa, averages_predict
+from sketch_jax.train.options import Swa
 from sketch_jax.train.progress import TrainingProgress
 from sketch_jax.train.signals import StoppedError, StopRequest
 from sketch_jax.train.state import TrainState, for_disk, from_disk
@@ -56,6 +56,8 @@ class Trained:
     """Decoded training and held-out images."""
     waited_seconds: float
     """Time that the loop waited for batches."""
+    ended_early: bool
+    """Whether a held-out metric ended training before all epochs were over."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,23 +90,27 @@ def train(
             is full.
     """
     phase, state, extra = restore(setting, checkpoints)
-    phase, state = go_on(setting, phase, state)
-    keeper = create_keeper(setting, extra)
+    ends = create_epoch_ends(setting, extra)
+    if not ends.ends_early():
+        phase, state = go_on(setting, phase, state)
     first_step = int(jax.device_get(state.step))
-    programs, cache = compile_and_decode(setting, phase, setting.plan.steps - first_step, stop)
+    steps_left = 0 if ends.ends_early() else setting.plan.steps - first_step
+    programs, cache = compile_and_decode(setting, phase, steps_left, stop)
     begun = Begun(phase=phase, programs=programs, state=state, cache=cache)
     with Tracker(
         setting.directory, step=first_step, tensorboard=setting.config.logging.tensorboard
     ) as tracker:
-        save = create_save(setting, checkpoints, tracker, saved, keeper)
+        save = create_save(setting, checkpoints, tracker, saved, ends)
         if first_step == 0:
             measured = make_evaluate(setting, phase, programs, cache)(state)
-            keeper.check(measured)
+            ends.check(measured)
             report_before_training(measured, tracker, setting.console)
             if setting.plan.steps == 0:
-                save(begun)(0, state, measured.get(selection(setting)))
-        with TrainingProgress(setting.plan, first_step, setting.console) as progress:
-            trained = run_phases(setting, begun, save, tracker, progress, stop, keeper)
+                save(begun)(0, state, measured.get(selected_metric(setting)))
+        with TrainingProgress(
+            setting.plan, first_step, setting.console, setting.config.selection.metric
+        ) as progress:
+            trained = run_phases(setting, begun, save, tracker, progress, stop, ends)
     checkpoints.wait()
     return trained
 
@@ -137,7 +143,7 @@ def run_phases(
     tracker: Tracker,
     progress: TrainingProgress,
     stop: StopRequest,
-    keeper: PlateauKeeper,
+    ends: EpochEnds,
 ) -> Trained:
     """Runs the loop for each phase that is left."""
     outcomes: list[Outcome] = []
@@ -149,14 +155,17 @@ def run_phases(
             write=tracker.write,
             advance=progress.advance,
             stop_requested=lambda: stop.requested is not None,
-            selection=selection(setting),
-            adjust=keeper.adjust,
+            selection=selected_metric(setting),
+            adjust=ends.adjust,
+            ends_early=ends.ends_early,
         )
         outcome, seconds = run_loop(setting, begun, calls)
         outcomes.append(outcome)
         waited += seconds
+        if outcome.interrupted or ends.ends_early():
+            break
         phase, state = go_on(setting, begun.phase, outcome.state)
-        if outcome.interrupted or phase is begun.phase:
+        if phase is begun.phase:
             break
         setting.console.print(f"compiling what is trained from step {phase.first_step:,} on", markup=False)
         try:
@@ -167,12 +176,15 @@ def run_phases(
             outcomes.append(dataclasses.replace(outcomes.pop(), interrupted=True))
             break
         begun = dataclasses.replace(begun, phase=phase, programs=programs, state=state)
+    if ends.ends_early():
+        setting.console.print(f"training ends early: {ends.cause()}", markup=False)
     return Trained(
         outcome=together(outcomes),
         phase=begun.phase,
         programs=begun.programs,
         cache=begun.cache,
         waited_seconds=waited,
+        ended_early=ends.ends_early(),
     )
 
 
@@ -187,19 +199,12 @@ def together(outcomes: Sequence[Outcome]) -> Outcome:
     )
 
 
-def selection(setting: Setting) -> str:
-    """The metric that chooses the best checkpoint."""
-    averaging = setting.config.averaging
-    of_average = isinstance(averaging, Ema) and averages_predict(averaging)
-    return f"val_ema/{SELECTION_METRIC}" if of_average else SELECTION_METRIC
-
-
 def create_save(
     setting: Setting,
     checkpoints: Checkpoints,
     tracker: Tracker,
     saved: Callable[[], None],
-    keeper: PlateauKeeper,
+    ends: EpochEnds,
 ) -> Callable[[Begun], Save]:
     """Builds, for a phase, the function that keeps a state on disk; of the last the mean is finished."""
 
@@ -209,7 +214,7 @@ def create_save(
                 if isinstance(setting.config.averaging, Swa) and step == setting.plan.steps > 0:
                     state = finish_mean(setting, begun, state, tracker)
                 stored = for_disk(state)
-            extra = {"position": {"step": step}, **keeper.to_json()}
+            extra = {"position": {"step": step}, **ends.to_json()}
             checkpoints.save(step, stored, extra=extra, metric=metric)
             saved()
 

@@ -12,8 +12,6 @@ import numpy as np
 from sketch_jax.errors import InputError
 from sketch_jax.train.state import TrainState
 
-SELECTION_METRIC = "accuracy"
-
 REMEDY = (
     "try a lower --optimizer.learning-rate, a longer --schedule.warmup-epochs, --optimizer.clip-norm 1, or "
     "--model.precision float32, with another --name or --output-dir; checkpoints of earlier steps are kept"
@@ -80,10 +78,12 @@ class Calls:
     """Step just finished, with the newest metrics known."""
     stop_requested: Callable[[], bool]
     """Whether to save and leave."""
-    selection: str = SELECTION_METRIC
+    selection: str = "accuracy"
     """The metric of `evaluate` that is saved with a state."""
     adjust: Callable[[TrainState, Mapping[str, float]], TrainState] = lambda state, measured: state
     """The state to save and to go on with after an evaluation; it may have another factor of the rate."""
+    ends_early: Callable[[], bool] = lambda: False
+    """Whether training is over before its plan, by what was measured."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ def fit(
     plan: Plan,
     calls: Calls,
 ) -> Outcome:
-    """Trains from the state to the end of the plan, or until a stop is requested.
+    """Trains from the state to the end of the plan, or until a stop is requested or it ends early.
 
     Args:
         state: start; its buffers are given up to the step.
@@ -171,7 +171,7 @@ def fit(
                 calls.save(step, state, measured.get(calls.selection))
             mark = time.perf_counter()
         calls.advance(step, latest)
-        if stopping:
+        if stopping or calls.ends_early():
             break
     return Outcome(
         state=state,
@@ -179,7 +179,7 @@ def fit(
         seconds=time.perf_counter() - began,
         training_seconds=training_seconds,
         steps_taken=step - first_step,
-        interrupted=step < plan.steps,
+        interrupted=step < plan.steps and not calls.ends_early(),
     )
 
 

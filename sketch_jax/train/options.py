@@ -1,6 +1,7 @@
 """What a user sets about checkpoints and logs (imports no jax, so that `--help` starts fast)."""
 
 import dataclasses
+from typing import Literal
 
 from sketch_jax.errors import refuse_faults
 
@@ -13,6 +14,35 @@ class Checkpointing:
     """Newest checkpoints that are kept, beside the best one; at least 1."""
     every_steps: int | None = None
     """Steps between further checkpoints within an epoch; None: at the ends of epochs only."""
+
+
+Metric = Literal["accuracy", "top5_accuracy", "macro_f1", "loss", "expected_calibration_error"]
+"""Held-out metrics."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which checkpoint is the best, and whether training ends where none gets better."""
+
+    metric: Metric = "accuracy"
+    """Held-out metric by which the best checkpoint is chosen: the highest, but of `loss` and
+    `expected_calibration_error` the lowest."""
+    patience: int | None = None
+    """Epochs in a row without a better metric after which training ends; None: all epochs are run. The
+    schedule of the learning rate stays that of all epochs."""
+    least_gain: float = 0.0
+    """By how much a metric must better the best one to count against the patience."""
+
+    def __post_init__(self):
+        """Refuses numbers out of their ranges."""
+        faults = []
+        if self.patience is not None and self.patience < 1:
+            faults.append(f"--selection.patience {self.patience}: must be at least 1")
+        if self.least_gain and self.patience is None:
+            faults.append(f"--selection.least-gain {self.least_gain:g}: has no meaning without a patience")
+        if self.least_gain < 0:
+            faults.append(f"--selection.least-gain {self.least_gain:g}: must be at least 0")
+        refuse_faults("training cannot end by these numbers", faults, "set them in these ranges")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -30,9 +30,20 @@ class TrainingProgress:
         plan: Plan,
         first_step: int,
         console: Console,
+        metric: str = "accuracy",
         clock_now: Callable[[], float] = time.perf_counter,
     ):
+        """Shows nothing yet.
+
+        Args:
+            plan: lengths.
+            first_step: steps that were done before.
+            console: where it is shown.
+            metric: held-out, shown beside loss and accuracy.
+            clock_now: seconds.
+        """
         self._plan, self._first_step, self._console, self._now = plan, first_step, console, clock_now
+        self._metric = metric
         self._began = clock_now()
         columns = (
             TextColumn("training"),
@@ -77,5 +88,7 @@ class TrainingProgress:
         parts = [f"epoch {epoch:>{len(str(epochs))}}/{epochs}", f"loss {metrics['train/loss']:.4f}"]
         if "val/accuracy" in metrics:
             parts.append(f"val loss {metrics['val/loss']:.4f}, accuracy {metrics['val/accuracy']:.4f}")
+            if self._metric not in ("accuracy", "loss"):
+                parts.append(f"{self._metric} {metrics[f'val/{self._metric}']:.4f}")
         parts += [f"{metrics['train/images_per_second']:,.0f} images/s", f"{left} left"]
         return " · ".join(parts)
