@@ -27,6 +27,7 @@ from sketch_jax.augment.operation_options import (
     Watermark,
 )
 from sketch_jax.augment.policies.options import Policy
+from sketch_jax.class_choice import ClassChoice
 from sketch_jax.errors import refuse_faults
 
 RANGES = {
@@ -136,9 +137,9 @@ class Augmentation:
     `rand-m9-mstd0.5-inc1`. None: no policy."""
     mixing: Mixing | None = None
     """Mixup and cutmix, after all else. None: neither."""
-    only_classes: tuple[int, ...] | None = None
-    """Indices of the classes whose images are augmented; the others pass unchanged, unmixed too, but may be
-    mixed into an augmented one. None: images of all classes."""
+    only_classes: ClassChoice | None = None
+    """Classes whose images are augmented; the others pass unchanged, unmixed too, but may be mixed into an
+    augmented one. None: images of all classes."""
 
     def __post_init__(self):
         """Refuses values outside their ranges."""

@@ -14,7 +14,7 @@ from sketch_jax.augment.mixing import mix, mixing_due
 from sketch_jax.augment.operations import change_bytes, changes_bytes
 from sketch_jax.augment.options import Augmentation
 from sketch_jax.augment.photometry import PHOTOMETRIC
-from sketch_jax.augment.plan import Layouts, Plan, create_plan, plan_at
+from sketch_jax.augment.plan import Choose, Layouts, Plan, create_plan, plan_at, unknown_classes
 from sketch_jax.augment.policies.apply import Matrices, apply_policy
 from sketch_jax.augment.policies.repertoire import Layout, Repertoire
 from sketch_jax.augment.resample import warp, warp_from
@@ -27,7 +27,11 @@ Augment = Callable[[Key[Array, ""], Step, Images, Labels, Mask], Augmented]
 
 
 def create_augment(
-    options: Augmentation | Curriculum, class_count: int, steps_per_epoch: int, image_size: int | None = None
+    options: Augmentation | Curriculum,
+    class_count: int,
+    steps_per_epoch: int,
+    image_size: int | None = None,
+    choose: Choose = unknown_classes,
 ) -> Augment:
     """Builds (key, step, images, labels, mask) -> (images of 0 to 1, targets), for use inside a jitted step.
 
@@ -36,11 +40,12 @@ def create_augment(
         class_count: width of the targets.
         steps_per_epoch: batches of an epoch.
         image_size: height and width in pixels to which images are scaled first. None: they stay as they come.
+        choose: marks the classes of a choice; without it there must be none among the options.
 
     Raises:
         InputError: a class that the options name does not exist.
     """
-    layouts, stages, first_steps = create_plan(options, class_count, steps_per_epoch)
+    layouts, stages, first_steps = create_plan(options, class_count, steps_per_epoch, choose)
 
     def augment(key: Key[Array, ""], step: Step, images: Images, labels: Labels, mask: Mask) -> Augmented:
         plan = plan_at(stages, first_steps, step)

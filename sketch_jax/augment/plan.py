@@ -1,7 +1,8 @@
 """Augmentation as data: the arrays of all stages, of which a step reads those of its own."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -9,10 +10,13 @@ from jax import numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from sketch_jax.augment.curriculum_options import Curriculum, stages_of
-from sketch_jax.augment.mixing_strengths import MixingLayout, MixingStrengths, create_mixing, mark_classes
+from sketch_jax.augment.mixing_strengths import MixingLayout, MixingStrengths, create_mixing
 from sketch_jax.augment.options import Augmentation
 from sketch_jax.augment.policies.repertoire import Layout, Repertoire, create_repertoire
 from sketch_jax.augment.strengths import Strengths, create_strengths, stack_strengths
+from sketch_jax.class_choice import ClassChoice
+
+Choose = Callable[[ClassChoice], Bool[np.ndarray, " class"]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,8 +39,16 @@ class Plan(NamedTuple):
     """Classes whose images are augmented. None: all are, in every stage."""
 
 
+def unknown_classes(choice: ClassChoice) -> NoReturn:
+    """What stands for a choice of classes where neither names nor numbers of images are known."""
+    raise ValueError(f"{choice}: the classes of the data set are not known here")
+
+
 def create_plan(
-    options: Augmentation | Curriculum, class_count: int, steps_per_epoch: int
+    options: Augmentation | Curriculum,
+    class_count: int,
+    steps_per_epoch: int,
+    choose: Choose = unknown_classes,
 ) -> tuple[Layouts, Plan, Int[np.ndarray, " stage"]]:
     """The layouts, the arrays of all stages, and the first step of each stage.
 
@@ -44,6 +56,7 @@ def create_plan(
         options: what is on, how strong, and from which epoch.
         class_count: number of classes.
         steps_per_epoch: batches of an epoch.
+        choose: marks the classes of a choice.
 
     Raises:
         InputError: a class does not exist.
@@ -59,7 +72,7 @@ def create_plan(
         strengths=stack_strengths([create_strengths(part) for part in parts]),
         repertoire=policy[1],
         mixing=mixing[1],
-        classes=_classes_of(parts, class_count),
+        classes=_classes_of(parts, class_count, choose),
     )
     first_steps = np.array([stage.first_epoch * steps_per_epoch for stage in stages], np.int32)
     return Layouts(policy=policy[0], mixing=mixing[0]), plan, first_steps
@@ -78,9 +91,9 @@ def stage_at(first_steps: Int[np.ndarray, " stage"], step: Any) -> Int[Array, ""
     return jnp.sum(step >= jnp.asarray(first_steps)) - 1
 
 
-def _classes_of(parts: list[Augmentation], class_count: int) -> np.ndarray | None:
-    if all(part.only_classes is None for part in parts):
+def _classes_of(parts: list[Augmentation], class_count: int, choose: Choose) -> np.ndarray | None:
+    choices = [part.only_classes for part in parts]
+    if all(choice is None for choice in choices):
         return None
-    everything, place = tuple(range(class_count)), "--augmentation.only-classes"
-    named = [everything if part.only_classes is None else part.only_classes for part in parts]
-    return np.stack([mark_classes(classes, class_count, place) for classes in named])
+    everything = np.ones(class_count, bool)
+    return np.stack([everything if choice is None else choose(choice) for choice in choices])

@@ -1,14 +1,15 @@
-"""How often each training image is drawn, and which classes are augmented: the choices and their meaning."""
+"""How often each training image is drawn: the choices and their meaning."""
 
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
+from sketch_jax.class_choice import classes_by_name, refuse_unknown_names
 from sketch_jax.data.records import Examples
-from sketch_jax.errors import refuse_faults, suggestion
+from sketch_jax.errors import refuse_faults
 from sketch_jax.tasks import Tasks
 
 Factors = tuple[tuple[str, float], ...]
@@ -57,35 +58,6 @@ class Oversampled:
 Sampling = Uniform | ClassBalanced | Oversampled
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EveryClass:
-    """Images of all classes are augmented."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SmallClasses:
-    """Only images of small classes are augmented."""
-
-    largest_share: float = 0.5
-    """A class is small if it has at most this share of the largest class's images; 0 to 1."""
-
-    def __post_init__(self):
-        """Refuses what is no share."""
-        faults = [] if 0.0 <= self.largest_share <= 1.0 else [f"largest share {self.largest_share:g}"]
-        refuse_faults("shares of the largest class must be 0 to 1", faults, "1 augments every class")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NamedClasses:
-    """Only images of some classes are augmented."""
-
-    classes: tuple[str, ...] = ()
-    """Their names; `TASK=CLASS` names all classes of one task's class."""
-
-
-AugmentedClasses = EveryClass | SmallClasses | NamedClasses
-
-
 def row_weights(
     sampling: Sampling, examples: Examples, rows: Int[np.ndarray, " rows"], tasks: Tasks | None = None
 ) -> Float[np.ndarray, " rows"] | None:
@@ -116,61 +88,11 @@ def row_weights(
             return by_class[labels] * own
 
 
-def augmented_classes(
-    augmented: AugmentedClasses,
-    counts: Int[np.ndarray, " classes"],
-    class_names: Sequence[str],
-    tasks: Tasks | None = None,
-) -> Bool[np.ndarray, " classes"]:
-    """Whether the images of each class are augmented; indexed by a batch's labels it is a flag for each row.
-
-    Args:
-        augmented: the rule.
-        counts: training images of each class.
-        class_names: of the classes.
-        tasks: what the classes are made of, for names such as `age=old`.
-
-    Raises:
-        InputError: a name is of no class or task.
-
-    >>> augmented_classes(SmallClasses(largest_share=0.5), np.array([10, 5, 6]), "abc").tolist()
-    [False, True, False]
-    """
-    match augmented:
-        case EveryClass():
-            return np.ones(len(counts), bool)
-        case SmallClasses(largest_share=share):
-            return counts <= share * counts.max()
-        case NamedClasses(classes=names):
-            named = classes_by_name(class_names, tasks)
-            _refuse_unknown("classes that are augmented", names, named)
-            chosen = np.zeros(len(counts), bool)
-            for name in names:
-                chosen[named[name]] = True
-            return chosen
-
-
-def classes_by_name(class_names: Sequence[str], tasks: Tasks | None) -> Mapping[str, list[int]]:
-    """Class indices of each name that a user may give: a class's, or `TASK=CLASS`.
-
-    >>> from sketch_jax.tasks import cross_product
-    >>> classes_by_name("abcd", cross_product({"mask": ("worn", "none"), "age": ("young", "old")}))["age=old"]
-    [1, 3]
-    """
-    named = {name: [label] for label, name in enumerate(class_names)}
-    if tasks is None:
-        return named
-    for task, names, members in zip(tasks.names, tasks.class_names, tasks.members, strict=True):
-        for index, name in enumerate(names):
-            named[f"{task}={name}"] = [label for label, member in enumerate(members) if member == index]
-    return named
-
-
 def _class_factors(
     factors: Factors, class_names: Sequence[str], tasks: Tasks | None
 ) -> Float[np.ndarray, " classes"]:
     named = classes_by_name(class_names, tasks)
-    _refuse_unknown("--sampling.classes", [name for name, _ in factors], named)
+    refuse_unknown_names("--sampling.classes", [name for name, _ in factors], named)
     by_class = np.ones(len(class_names))
     for name, factor in factors:
         by_class[named[name]] *= factor
@@ -179,13 +101,5 @@ def _class_factors(
 
 def _group_factors(factors: Factors, groups: Sequence[str] | None) -> Mapping[str, float]:
     known = frozenset(groups or ())
-    _refuse_unknown("--sampling.groups", [name for name, _ in factors], known)
+    refuse_unknown_names("--sampling.groups", [name for name, _ in factors], known)
     return dict(factors)
-
-
-def _refuse_unknown(place: str, names: Sequence[str], known: Mapping[str, object] | frozenset[str]) -> None:
-    refuse_faults(
-        f"{place}: must be names of the training set",
-        [f"{name!r} is not{suggestion(name, known)}" for name in names if name not in known],
-        "correct these names",
-    )

@@ -10,7 +10,6 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from sketch_jax.augment.pipeline import create_augment
 from sketch_jax.data.cache import ImageCache
 from sketch_jax.data.pipeline import evaluation_batches
 from sketch_jax.data.records import Batch, Examples
@@ -116,11 +115,10 @@ def compile_programs(setting: Setting, phase: Phase, steps_left: int) -> Program
 def compile_train_step(setting: Setting, phase: Phase, batch: Batch) -> Compiled:
     """Compiles training for the states of a phase and batches of given shapes and placement."""
     config, start, everywhere = setting.config, setting.start, on_all(setting.mesh)
-    class_count = len(setting.data.dataset.train.class_names)
     step = make_train_step(
         phase.model,
         start.preprocessing,
-        create_augment(config.augmentation, class_count, setting.plan.steps_per_epoch),
+        setting.augment,
         phase_optimizer(setting, phase),
         setting.schedule,
         setting.objective.loss,

@@ -1,6 +1,7 @@
 """What the stages of one run share; all that can be wrong is found out while it is made."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from jaxtyping import Float
 from rich.console import Console
 
 from sketch_jax.augment.curriculum_options import Curriculum
+from sketch_jax.augment.pipeline import Augment, create_augment
+from sketch_jax.class_choice import ClassChoice, chosen_classes
 from sketch_jax.config import Config, run_directory
 from sketch_jax.data.order import steps_per_epoch
 from sketch_jax.data.sampling import row_weights
@@ -42,6 +45,8 @@ class Setting:
     row_weights: Float[np.ndarray, " train_rows"] | None
     """How often each training row is drawn; None: all equally often."""
     objective: Objective
+    augment: Augment
+    """Of training batches, on the device."""
     start: Start
     """Parameters that no phase trains are in the type in which they are kept."""
     phases: tuple[Phase, ...]
@@ -66,6 +71,12 @@ def prepare(config: Config, console: Console) -> Setting:
     schedule = create_schedule(config.schedule, rate, plan.steps, plan.steps_per_epoch)
     weights = row_weights(config.sampling, data.dataset.train, data.train_rows, data.dataset.tasks)
     objective = create_loss(config.loss, class_counts(data), data.dataset.tasks)
+    augment = create_augment(
+        config.augmentation,
+        len(data.dataset.train.class_names),
+        plan.steps_per_epoch,
+        choose=functools.partial(augmented_classes, data),
+    )
     start = load_start(
         config,
         data.dataset.train.class_names,
@@ -82,6 +93,7 @@ def prepare(config: Config, console: Console) -> Setting:
         data=data,
         row_weights=weights,
         objective=objective,
+        augment=augment,
         start=keep_frozen(config, start, phases),
         phases=phases,
         plan=plan,
@@ -107,6 +119,16 @@ def refuse_several_sizes(config: Config) -> None:
         "--augmentation.stages: a run has one image size in all of its stages", stated,
         "leave them out, and set --image-size",
     )  # fmt: skip
+
+
+def augmented_classes(data: Data, choice: ClassChoice) -> np.ndarray:
+    """Whether the images of each class are augmented.
+
+    Raises:
+        InputError: a name is of no class or task.
+    """
+    names, tasks = data.dataset.train.class_names, data.dataset.tasks
+    return chosen_classes(choice, class_counts(data), names, tasks, option="--augmentation.only-classes")
 
 
 def load_start(

@@ -3,12 +3,14 @@
 import jax
 import numpy as np
 import pytest
+from command import tiny
 
 from sketch_jax.augment.curriculum_options import Curriculum, Stage
 from sketch_jax.augment.mixing_options import Mixing
 from sketch_jax.augment.options import Augmentation
 from sketch_jax.augment.pipeline import create_augment
 from sketch_jax.augment.policies.options import RandAugment
+from sketch_jax.class_choice import NamedClasses, chosen_classes
 from sketch_jax.errors import InputError
 
 CLASSES = 5
@@ -16,7 +18,7 @@ LABELS = np.arange(20, dtype=np.int32) % CLASSES
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
 MASK = np.ones(20, bool)
 RARE = Augmentation(
-    only_classes=(1, 4),
+    only_classes=NamedClasses(classes=("b", "e")),
     rotation_degrees=90.0,
     brightness=0.5,
     policy=RandAugment(),
@@ -24,8 +26,12 @@ RARE = Augmentation(
 )
 
 
+def choose(choice) -> np.ndarray:
+    return chosen_classes(choice, np.ones(CLASSES, int), "abcde", option="--augmentation.only-classes")
+
+
 def changed(options, step: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    augment = jax.jit(create_augment(options, CLASSES, 10))
+    augment = jax.jit(create_augment(options, CLASSES, 10, choose=choose))
     images, targets = augment(jax.random.key(0), step, IMAGES, LABELS, MASK)
     moved = np.abs(np.asarray(images) - IMAGES / 255.0).max((1, 2, 3)) > 1e-5
     return moved, np.asarray(targets).max(-1) < 1.0
@@ -51,7 +57,7 @@ def test_a_stage_may_augment_some_classes_and_another_all():
 
 def test_an_image_of_unknown_label_is_not_among_the_classes():
     labels = np.where(LABELS == 4, -1, LABELS).astype(np.int32)
-    augment = jax.jit(create_augment(RARE, CLASSES, 10))
+    augment = jax.jit(create_augment(RARE, CLASSES, 10, choose=choose))
     images, _ = augment(jax.random.key(0), 0, IMAGES, labels, labels >= 0)
     unknown = labels == -1
     np.testing.assert_allclose(np.asarray(images)[unknown], IMAGES[unknown] / 255.0, atol=1e-6)
@@ -59,5 +65,21 @@ def test_an_image_of_unknown_label_is_not_among_the_classes():
 
 def test_a_class_that_does_not_exist_is_refused():
     with pytest.raises(InputError) as refusal:
-        create_augment(Augmentation(only_classes=(0, 5, 7)), CLASSES, 10)
-    assert str(refusal.value) == "--augmentation.only-classes 5, 7: must be class indices, 0 to 4"
+        create_augment(
+            Augmentation(only_classes=NamedClasses(classes=("b", "f"))), CLASSES, 10, choose=choose
+        )
+    assert str(refusal.value).splitlines()[:2] == [
+        "--augmentation.only-classes.classes: must be names of the training set (1):",
+        "  'f' is not",
+    ]
+
+
+def test_small_classes_are_augmented_in_a_run_and_a_wrong_name_leaves_no_directory(tmp_path):
+    kind = ["--augmentation.only-classes.kind"]
+    done = tiny(tmp_path / "run", *kind, "SmallClasses")
+    assert done.returncode == 0, done.stderr
+    wrong = [*kind, "NamedClasses", "--augmentation.only-classes.classes", "fihs"]
+    done = tiny(tmp_path / "other", *wrong)
+    assert done.returncode == 2
+    assert "'fihs' is not; did you mean 'fish'?" in done.stderr
+    assert not (tmp_path / "other").exists()

@@ -7,6 +7,7 @@ from sketch_jax.augment.mixing_options import HalfImage, Mixing, OfClasses, Same
 from sketch_jax.augment.options import Augmentation
 from sketch_jax.augment.policies.options import AugMix
 from sketch_jax.augment.policies.text import parse_policy
+from sketch_jax.class_choice import NamedClasses
 from sketch_jax.config import Config, config_from_json, config_to_json
 from sketch_jax.main import parse_config
 
@@ -22,7 +23,7 @@ STAGES = Curriculum(
             augmentation=Augmentation(
                 policy=AugMix(depth=2),
                 mixing=Mixing(cutmix=SizedBox(), partner=SameLabel(), until_epoch=9.5),
-                only_classes=(1,),
+                only_classes=NamedClasses(classes=("cat",)),
             ),
         ),
     )

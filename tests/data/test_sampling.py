@@ -10,11 +10,8 @@ from sketch_jax.data.order import RowWeights, TrainingOrder, drawn
 from sketch_jax.data.records import Examples
 from sketch_jax.data.sampling import (
     ClassBalanced,
-    NamedClasses,
     Oversampled,
-    SmallClasses,
     Uniform,
-    augmented_classes,
     row_weights,
 )
 from sketch_jax.errors import InputError
@@ -150,14 +147,6 @@ def test_without_a_rule_rows_have_no_weights():
     assert row_weights(Uniform(), examples(), np.arange(60)) is None
 
 
-def test_augmented_classes_are_all_the_small_or_the_named():
-    names = joined_names(TASKS)
-    assert augmented_classes(SmallClasses(largest_share=0.25), SIZES, names).tolist() == [0, 1, 1, 1]
-    assert augmented_classes(SmallClasses(largest_share=1.0), SIZES, names).all()
-    named = NamedClasses(classes=("worn/young", "age=old"))
-    assert augmented_classes(named, SIZES, names, TASKS).tolist() == [1, 1, 0, 1]
-
-
 def message(build):
     with pytest.raises(InputError) as caught:
         build()
@@ -180,5 +169,3 @@ def test_unknown_names_and_numbers_out_of_range_are_refused():
         "1 draws as often as without"
     )
     assert "--sampling.exponent -1" in message(lambda: ClassBalanced(exponent=-1.0))
-    unknown_class = NamedClasses(classes=("oldd",))
-    assert "'oldd' is not" in message(lambda: augmented_classes(unknown_class, SIZES, "abcd"))
