@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sketch_jax.augment.options import Augmentation
@@ -17,8 +18,9 @@ class Stage:
     augmentation: Augmentation = Augmentation()
     """Operations, policy and mixing of these epochs."""
     image_size: int | None = None
-    """Height and width in pixels to which images are scaled on the device. None: as they come, at the size of
-    the model's input. Only another size compiles another program."""
+    """Height and width in pixels that these epochs train at: images are scaled on the device, positions with
+    them in each step. None: the size of the run's images, at which it evaluates and predicts. Each other size
+    compiles another program."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,3 +85,12 @@ def stage_sizes(
         elif first < end or not spans:
             spans.append(SizeSpan(first, end, size))
     return tuple(spans)
+
+
+def span_at(spans: Sequence[SizeSpan], step: int) -> SizeSpan:
+    """The span of the step after so many; after the last step, the last.
+
+    >>> span_at([SizeSpan(0, 5, 96), SizeSpan(5, 9, 128)], 5)
+    SizeSpan(first_step=5, end_step=9, image_size=128)
+    """
+    return next((span for span in spans if step < span.end_step), spans[-1])

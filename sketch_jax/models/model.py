@@ -70,4 +70,5 @@ class Model:
     leaves out what is no parameter; returns current ones unchanged: timm's `checkpoint_filter_fn`."""
     adapt: Callable[[Tree], Tree] = lambda tree: tree
     """Fits converted pretrained parameters to this model before they are checked against it: position
-    embeddings resampled to the image size and the like; returns other trees unchanged."""
+    embeddings resampled to the image size and the like; returns other trees unchanged. Traced trees, too,
+    where the patches keep their size: training at another image size goes through it."""

@@ -9,6 +9,7 @@ import math
 from typing import Literal
 
 import numpy as np
+from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from sketch_jax.errors import InputError
@@ -63,7 +64,7 @@ def resample_position_embedding(
     """Position embeddings for another grid of patches; those of the tokens before the patches are kept.
 
     Args:
-        embedding: [1, tokens, width], of a square grid.
+        embedding: [1, tokens, width], of a square grid; may be traced.
         grid_size: patches in a row and in a column.
         prefix_tokens: tokens before the patches that have embeddings.
         resampling: by which kernel.
@@ -73,7 +74,7 @@ def resample_position_embedding(
     """
     if embedding.shape[1] == prefix_tokens + grid_size**2:
         return embedding
-    prefix, patches = np.split(np.asarray(embedding, np.float32), [prefix_tokens], axis=1)
+    prefix, patches = embedding[:, :prefix_tokens], embedding[:, prefix_tokens:]
     old_size = math.isqrt(patches.shape[1])
     if not old_size or old_size**2 != patches.shape[1]:
         raise InputError(
@@ -82,8 +83,22 @@ def resample_position_embedding(
         )
     matrix = resize_matrix(old_size, grid_size, resampling)
     grid = patches.reshape(old_size, old_size, -1)
-    resampled = np.einsum("yh,xw,hwc->yxc", matrix, matrix, grid, optimize=True)
-    return np.concatenate([prefix, resampled.reshape(1, grid_size**2, -1).astype(np.float32)], axis=1)
+    resampled = resize_plane(matrix, matrix, grid).reshape(1, grid_size**2, -1)
+    join = np.concatenate if isinstance(embedding, np.ndarray) else jnp.concatenate
+    return join([prefix.astype(np.float32), resampled], axis=1)
+
+
+def resize_plane(
+    rows: Float[np.ndarray, "new_rows old_rows"],
+    columns: Float[np.ndarray, "new_columns old_columns"],
+    values: Float[np.ndarray | Array, "old_rows old_columns channels"],
+) -> Float[np.ndarray | Array, "new_rows new_columns channels"]:
+    """Values of a plane, resized along both axes, in float32; traced ones in the program that is traced."""
+    if isinstance(values, np.ndarray):
+        resized = np.einsum("yh,xw,hwc->yxc", rows, columns, values.astype(np.float32), optimize=True)
+        return resized.astype(np.float32)
+    single = (jnp.asarray(value, jnp.float32) for value in (rows, columns, values))
+    return jnp.einsum("yh,xw,hwc->yxc", *single, precision="highest")
 
 
 def resample_patch_kernel(

@@ -109,11 +109,10 @@ def resize_square_table(
     """A table of `RelativePositionBiasTf` for another window, as `resize_bias_table`; the same where it fits.
 
     Args:
-        table: by TensorFlow's layout.
+        table: by TensorFlow's layout; may be traced.
         window: the new height and width in cells.
     """
     size = (2 * window[0] - 1, 2 * window[1] - 1)
     if table.shape[1:] == size:
         return table
-    distances = np.asarray(table, np.float32).transpose(1, 2, 0)
-    return resize_distances(distances, size).transpose(2, 0, 1)
+    return resize_distances(table.transpose(1, 2, 0), size).transpose(2, 0, 1)

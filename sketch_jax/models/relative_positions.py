@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from sketch_jax.errors import InputError
 from sketch_jax.models.layers import TRUNCATED_NORMAL, Initializer
+from sketch_jax.models.positions import resize_plane
 from sketch_jax.trees import Tree, map_with_path
 
 Pair = tuple[int, int]
@@ -110,7 +111,7 @@ def resize_bias_table(
     """A table of biases for another window; those of the token before the cells are kept.
 
     Args:
-        table: of a square window, or of one with as many distances as the new one's.
+        table: may be traced; of a square window, or of one with as many distances as the new one's.
         window: the new height and width in cells.
         prefix_token: whether a token stands before the cells.
 
@@ -130,9 +131,10 @@ def resize_bias_table(
         )
     if old == new:
         return table
-    distances, rest = np.split(np.asarray(table, np.float32), [count])
-    resized = resize_distances(distances.reshape(*old, -1), new)
-    return np.concatenate([resized.reshape(-1, table.shape[1]), rest])
+    distances, rest = table[:count], table[count:]
+    resized = resize_distances(distances.reshape(*old, -1), new).reshape(-1, table.shape[1])
+    join = np.concatenate if isinstance(table, np.ndarray) else jnp.concatenate
+    return join([resized, rest.astype(np.float32)])
 
 
 def resize_bias_tables(params: Tree, windows: Mapping[str, Pair], prefix_token: bool = False) -> Tree:
@@ -157,8 +159,8 @@ def resize_bias_tables(params: Tree, windows: Mapping[str, Pair], prefix_token: 
 
 
 def resize_distances(
-    values: Float[np.ndarray, "down right heads"], size: Pair
-) -> Float[np.ndarray, "new_down new_right heads"]:
+    values: Float[np.ndarray | Array, "down right heads"], size: Pair
+) -> Float[np.ndarray | Array, "new_down new_right heads"]:
     """Biases of all distances down and right, for another count of distances.
 
     Args:
@@ -166,7 +168,7 @@ def resize_distances(
         size: the new counts, odd.
     """
     down, right = (distance_weights(old, new) for old, new in zip(values.shape[:2], size, strict=True))
-    return np.einsum("yh,xw,hwc->yxc", down, right, values, optimize=True).astype(np.float32)
+    return resize_plane(down, right, values)
 
 
 def distance_weights(old: int, new: int) -> Float[np.ndarray, "new old"]:

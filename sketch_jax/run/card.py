@@ -105,6 +105,7 @@ def model_flops_utilisation(setting: Setting, program: Compiled, outcome: Outcom
     """
     devices = setting.mesh.devices
     peak = device_peak_flops(devices.flat[0].device_kind, setting.start.compute_dtype.name)
-    if peak is None or setting.config.model.remat != "none" or len(setting.phases) > 1:
+    several_sizes = len(setting.at_size) > 1
+    if peak is None or setting.config.model.remat != "none" or len(setting.phases) > 1 or several_sizes:
         return None
     return program.flops * outcome.steps_taken / outcome.training_seconds / (peak * devices.size)

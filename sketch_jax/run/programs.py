@@ -15,6 +15,8 @@ from sketch_jax.data.pipeline import evaluation_batches
 from sketch_jax.data.records import Batch, Examples
 from sketch_jax.inference.predict import as_predictions, predict_logits
 from sketch_jax.metrics import summarise
+from sketch_jax.models.batch_norms import freeze_norms
+from sketch_jax.models.model import Model
 from sketch_jax.optim.optimizer import create_optimizer, predicting_params
 from sketch_jax.optim.sharpness import create_gradients
 from sketch_jax.predictions import Predictions
@@ -102,28 +104,38 @@ def phase_optimizer(setting: Setting, phase: Phase) -> optax.GradientTransformat
     return create_optimizer(setting.config.optimizer, schedule, phase.rate_of)
 
 
-def compile_programs(setting: Setting, phase: Phase, steps_left: int) -> Programs:
-    """Compiles training, where a step is left, and prediction, for a phase and the run's batches."""
-    start = setting.start
-    batch = abstract_batch(setting.config.batch_size, start.preprocessing.image_size, setting.mesh)
+def compile_programs(
+    setting: Setting, phase: Phase, image_size: int, steps_left: int, predict: Compiled | None = None
+) -> Programs:
+    """Compiles training, where a step is left, and prediction, for a phase and the run's batches.
+
+    Args:
+        setting: of the run.
+        phase: that the states are of.
+        image_size: that is trained at.
+        steps_left: of the run.
+        predict: of the same phase, where it was compiled before.
+    """
+    batch = abstract_batch(setting.config.batch_size, setting.start.preprocessing.image_size, setting.mesh)
     return Programs(
-        train=compile_train_step(setting, phase, batch) if steps_left else None,
-        predict=compile_predict_step(setting, phase, batch),
+        train=compile_train_step(setting, phase, image_size, batch) if steps_left else None,
+        predict=predict or compile_predict_step(setting, phase, batch),
     )
 
 
-def compile_train_step(setting: Setting, phase: Phase, batch: Batch) -> Compiled:
+def compile_train_step(setting: Setting, phase: Phase, image_size: int, batch: Batch) -> Compiled:
     """Compiles training for the states of a phase and batches of given shapes and placement."""
     config, start, everywhere = setting.config, setting.start, on_all(setting.mesh)
+    at_size = setting.at_size[image_size]
     step = make_train_step(
-        phase.model,
+        freeze_norms(at_size.model, phase.division.is_trained),
         start.preprocessing,
-        setting.augment,
+        at_size.augment,
         phase_optimizer(setting, phase),
         setting.schedule,
         setting.objective.loss,
         config.model.head.dropout_samples,
-        whole=functools.partial(whole, phase.division),
+        whole=functools.partial(whole_at_size, phase, at_size.model),
         accumulation_steps=config.accumulation_steps,
         average=None
         if config.averaging is None
@@ -134,6 +146,12 @@ def compile_train_step(setting: Setting, phase: Phase, batch: Batch) -> Compiled
     results = jax.tree.map(lambda _: everywhere, state), everywhere
     frozen = abstract(frozen_of(setting, phase), everywhere)
     return compile_step(step, state, frozen, batch, setting.key, donate=(0,), out_shardings=results)
+
+
+def whole_at_size(phase: Phase, model: Model, trainable: Tree, frozen: Tree) -> Tree:
+    """The parameters of a phase, fitted to the image size of a model."""
+    params = whole(phase.division, trainable, frozen)
+    return params if model.image_size == phase.model.image_size else model.adapt(params)
 
 
 def compile_predict_step(setting: Setting, phase: Phase, batch: Batch) -> Compiled:

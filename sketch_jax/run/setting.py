@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,14 +14,15 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 from rich.console import Console
 
-from sketch_jax.augment.curriculum_options import Curriculum
+from sketch_jax.augment.curriculum_options import SizeSpan, stage_sizes
 from sketch_jax.augment.pipeline import Augment, create_augment
 from sketch_jax.class_choice import ClassChoice, chosen_classes
 from sketch_jax.config import Config, run_directory
 from sketch_jax.data.order import steps_per_epoch
 from sketch_jax.data.sampling import row_weights
-from sketch_jax.errors import refuse_faults
+from sketch_jax.errors import InputError
 from sketch_jax.losses.create import Objective, create_loss
+from sketch_jax.models.model import Model
 from sketch_jax.optim.options import base_of
 from sketch_jax.optim.schedule import create_schedule
 from sketch_jax.run.data import Data, class_counts, load_data
@@ -29,7 +30,15 @@ from sketch_jax.run.phases import Phase, create_phases
 from sketch_jax.train.division import keep_frozen_as
 from sketch_jax.train.loop import Plan, best_steps_in_flight
 from sketch_jax.train.mesh import check_batch_size, create_mesh, on_all
-from sketch_jax.train.start import Start, create_start
+from sketch_jax.train.start import Start, create_start, model_at_size
+
+
+class AtSize(NamedTuple):
+    """What images of one size are trained with."""
+
+    model: Model
+    augment: Augment
+    """On the device; scales images to the size first."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,11 +54,13 @@ class Setting:
     row_weights: Float[np.ndarray, " train_rows"] | None
     """How often each training row is drawn; None: all equally often."""
     objective: Objective
-    augment: Augment
-    """Of training batches, on the device."""
     start: Start
     """Parameters that no phase trains are in the type in which they are kept."""
     phases: tuple[Phase, ...]
+    sizes: tuple[SizeSpan, ...]
+    """Image sizes of the steps."""
+    at_size: Mapping[int, AtSize]
+    """What each of these image sizes is trained with."""
     plan: Plan
     schedule: optax.Schedule
     console: Console
@@ -66,17 +77,10 @@ def prepare(config: Config, console: Console) -> Setting:
     check_batch_size(config.batch_size, mesh, config.accumulation_steps)
     data = load_data(config, directory, console)
     plan = make_plan(config, len(data.train_rows))
-    refuse_several_sizes(config)
     rate = base_of(config.optimizer).learning_rate
     schedule = create_schedule(config.schedule, rate, plan.steps, plan.steps_per_epoch)
     weights = row_weights(config.sampling, data.dataset.train, data.train_rows, data.dataset.tasks)
     objective = create_loss(config.loss, class_counts(data), data.dataset.tasks)
-    augment = create_augment(
-        config.augmentation,
-        len(data.dataset.train.class_names),
-        plan.steps_per_epoch,
-        choose=functools.partial(augmented_classes, data),
-    )
     start = load_start(
         config,
         data.dataset.train.class_names,
@@ -85,6 +89,7 @@ def prepare(config: Config, console: Console) -> Setting:
         objective.ordinal_heads,
     )
     phases = create_phases(config, start, plan.steps_per_epoch)
+    sizes = stage_sizes(config.augmentation, start.model.image_size, plan.steps_per_epoch, plan.steps)
     return Setting(
         config=config,
         directory=directory,
@@ -93,32 +98,40 @@ def prepare(config: Config, console: Console) -> Setting:
         data=data,
         row_weights=weights,
         objective=objective,
-        augment=augment,
         start=keep_frozen(config, start, phases),
         phases=phases,
+        sizes=sizes,
+        at_size={
+            size: create_at_size(config, data, objective, start, plan, size)
+            for size in dict.fromkeys(span.image_size for span in sizes)
+        },
         plan=plan,
         schedule=schedule,
         console=console,
     )
 
 
-def refuse_several_sizes(config: Config) -> None:
-    """Refuses stages of augmentation at sizes of their own: one program runs them all.
+def create_at_size(
+    config: Config, data: Data, objective: Objective, start: Start, plan: Plan, image_size: int
+) -> AtSize:
+    """The model and the augmentation for images of a size.
 
     Raises:
-        InputError: a stage states an image size.
+        InputError: the architecture takes no images of this size, or a class that is named does not exist.
     """
-    if not isinstance(config.augmentation, Curriculum):
-        return
-    stated = [
-        f"the stage from epoch {stage.first_epoch} on: image_size {stage.image_size}"
-        for stage in config.augmentation.stages
-        if stage.image_size is not None
-    ]
-    refuse_faults(
-        "--augmentation.stages: a run has one image size in all of its stages", stated,
-        "leave them out, and set --image-size",
-    )  # fmt: skip
+    class_count = len(data.dataset.train.class_names)
+    model = start.model
+    if image_size != model.image_size:
+        heads, ordinal_heads = objective.heads, objective.ordinal_heads
+        try:
+            model = model_at_size(config.model, start, image_size, class_count, heads, ordinal_heads)
+        except InputError as error:
+            raise InputError(f"--augmentation.stages at image size {image_size}: {error}") from error
+    choose = functools.partial(augmented_classes, data)
+    augment = create_augment(
+        config.augmentation, class_count, plan.steps_per_epoch, image_size, choose=choose
+    )
+    return AtSize(model, augment)
 
 
 def augmented_classes(data: Data, choice: ClassChoice) -> np.ndarray:

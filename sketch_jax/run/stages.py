@@ -188,7 +188,7 @@ def _best(
     phase, programs = phase_of_state(setting.phases, found.step), trained.programs
     if phase is not trained.phase:
         setting = begin_again(setting)
-        programs = compile_programs(setting, phase, 0)
+        programs = compile_programs(setting, phase, setting.start.model.image_size, 0)
     state = from_disk(found.state, abstract_state(setting, phase))
     return found, state, make_predict(setting, phase, programs, averages_predict(averaging))
 

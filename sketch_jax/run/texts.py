@@ -58,10 +58,22 @@ def training_texts(setting: Setting) -> Mapping[str, Sequence[str]]:
         "training": [
             f"{counted(config.epochs, 'epoch')} × {counted(plan.steps_per_epoch, 'step')} of "
             f"{counted(plan.batch_size, 'image')} = {counted(plan.steps, 'step')}{leftover_text(setting)}",
+            *size_texts(setting),
             *selection_texts(config.selection),
         ],
         "rate": [rate_text(setting)],
     }
+
+
+def size_texts(setting: Setting) -> Sequence[str]:
+    """The image sizes that are trained at, where there are several."""
+    if len(setting.sizes) == 1 and setting.sizes[0].image_size == setting.start.model.image_size:
+        return []
+    an_epoch = setting.plan.steps_per_epoch
+    spans = [
+        f"{span.image_size} px from epoch {span.first_step // an_epoch + 1} on" for span in setting.sizes
+    ]
+    return [f"at {', '.join(spans)}; evaluated at {setting.start.model.image_size} px"]
 
 
 def selection_texts(selection: Selection) -> Sequence[str]:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from sketch_jax.augment.curriculum_options import span_at
 from sketch_jax.data.cache import ImageCache
 from sketch_jax.data.pipeline import training_batches
 from sketch_jax.data.prefetch import Prefetcher
@@ -95,7 +96,8 @@ def train(
         phase, state = go_on(setting, phase, state)
     first_step = int(jax.device_get(state.step))
     steps_left = 0 if ends.ends_early() else setting.plan.steps - first_step
-    programs, cache = compile_and_decode(setting, phase, steps_left, stop)
+    size = span_at(setting.sizes, first_step).image_size
+    programs, cache = compile_and_decode(setting, phase, size, steps_left, stop)
     begun = Begun(phase=phase, programs=programs, state=state, cache=cache)
     with Tracker(
         setting.directory, step=first_step, tensorboard=setting.config.logging.tensorboard
@@ -145,7 +147,7 @@ def run_phases(
     stop: StopRequest,
     ends: EpochEnds,
 ) -> Trained:
-    """Runs the loop for each phase that is left."""
+    """Runs the loop for each phase and each image size that is left."""
     outcomes: list[Outcome] = []
     waited = 0.0
     while True:
@@ -165,13 +167,11 @@ def run_phases(
         if outcome.interrupted or ends.ends_early():
             break
         phase, state = go_on(setting, begun.phase, outcome.state)
-        if phase is begun.phase:
+        step = int(jax.device_get(state.step))
+        if step == setting.plan.steps:
             break
-        setting.console.print(f"compiling what is trained from step {phase.first_step:,} on", markup=False)
         try:
-            programs = result_of(
-                in_background(compile_programs, setting, phase, setting.plan.steps - phase.first_step), stop
-            )
+            programs = next_programs(setting, begun, phase, step, stop)
         except StoppedError:
             outcomes.append(dataclasses.replace(outcomes.pop(), interrupted=True))
             break
@@ -185,6 +185,21 @@ def run_phases(
         cache=begun.cache,
         waited_seconds=waited,
         ended_early=ends.ends_early(),
+    )
+
+
+def next_programs(setting: Setting, begun: Begun, phase: Phase, step: int, stop: StopRequest) -> Programs:
+    """The programs for the steps after so many, where the phase or the image size is another.
+
+    Raises:
+        StoppedError: the run was asked to stop while they were compiled.
+    """
+    size = span_at(setting.sizes, step).image_size
+    at_size = f" at {size} px" if len(setting.at_size) > 1 else ""
+    setting.console.print(f"compiling what is trained from step {step:,} on{at_size}", markup=False)
+    predict = begun.programs.predict if phase is begun.phase else None
+    return result_of(
+        in_background(compile_programs, setting, phase, size, setting.plan.steps - step, predict), stop
     )
 
 
@@ -240,7 +255,7 @@ def report_before_training(measured: Mapping[str, float], tracker: Tracker, cons
 
 
 def compile_and_decode(
-    setting: Setting, phase: Phase, steps_left: int, stop: StopRequest
+    setting: Setting, phase: Phase, image_size: int, steps_left: int, stop: StopRequest
 ) -> tuple[Programs, ImageCache | None]:
     """Compiles the programs while the images are decoded; those to train on only where a step is left.
 
@@ -254,7 +269,7 @@ def compile_and_decode(
     rows = np.concatenate([data.train_rows if steps_left else data.train_rows[:0], data.validation_rows])
     if not setting.console.is_terminal:
         setting.console.print("compiling the programs and decoding the images", markup=False)
-    compiling = in_background(compile_programs, setting, phase, steps_left)
+    compiling = in_background(compile_programs, setting, phase, image_size, steps_left)
     cache = decode_to_memory(
         data.dataset.train,
         rows,
@@ -292,7 +307,11 @@ def result_of(future: Future[Value], stop: StopRequest) -> Value:
 
 
 def run_loop(setting: Setting, begun: Begun, calls: Calls) -> tuple[Outcome, float]:
-    """The loop over staged batches of a phase; returns its outcome and the seconds it waited for them."""
+    """The loop over staged batches of a phase at one image size.
+
+    Returns:
+        Its outcome, and the seconds that it waited for batches.
+    """
     state, program = begun.state, begun.programs.train
     if program is None:
         nothing = Outcome(
@@ -300,7 +319,9 @@ def run_loop(setting: Setting, begun: Begun, calls: Calls) -> tuple[Outcome, flo
         )
         return nothing, 0.0
     config, data = setting.config, setting.data
-    plan = dataclasses.replace(setting.plan, steps=end_step(setting.phases, begun.phase, setting.plan.steps))
+    start_step = int(jax.device_get(state.step))
+    of_phase = end_step(setting.phases, begun.phase, setting.plan.steps)
+    plan = dataclasses.replace(setting.plan, steps=min(of_phase, span_at(setting.sizes, start_step).end_step))
     frozen = frozen_of(setting, begun.phase)
     batches = training_batches(
         data.dataset.train,
@@ -309,7 +330,7 @@ def run_loop(setting: Setting, begun: Begun, calls: Calls) -> tuple[Outcome, flo
         batch_size=config.batch_size,
         seed=config.seed,
         steps=plan.steps,
-        start_step=int(jax.device_get(state.step)),
+        start_step=start_step,
         weights=setting.row_weights,
         loading=config.loading,
         cache=begun.cache,

@@ -108,6 +108,31 @@ def create_start(
     )
 
 
+def model_at_size(
+    options: ModelOptions,
+    start: Start,
+    image_size: int,
+    class_count: int,
+    heads: Mapping[str, int] = ONE_TASK,
+    ordinal_heads: Sequence[str] = (),
+) -> Model:
+    """The model of a start for images of another size; `Model.adapt` fits the start's parameters to it.
+
+    Args:
+        options: architecture and start weights.
+        start: what training begins with.
+        image_size: in pixels.
+        class_count: classes of the data.
+        heads: as for `create_start`.
+        ordinal_heads: as for `create_start`.
+
+    Raises:
+        InputError: the architecture takes no images of this size.
+    """
+    model = _create_model(options, start.model.name, start.arguments, class_count, image_size)
+    return _with_heads(model, options, heads, ordinal_heads)
+
+
 @contextmanager
 def _told_of_another_architecture(options: ModelOptions, name: str, named: str | None) -> Iterator[None]:
     """Adds to an error that the weights are of another architecture than the options ask for, if so."""

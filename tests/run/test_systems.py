@@ -6,11 +6,10 @@ import pytest
 from mask_files import write_mask_contest
 from tuned_runs import TINY, do_run
 
-from sketch_jax.augment.curriculum_options import Curriculum, Stage
+from sketch_jax.augment.curriculum_options import Curriculum
 from sketch_jax.config import Config, read_config
 from sketch_jax.data.mask_folders import MaskFolders
 from sketch_jax.data.splits import KFold
-from sketch_jax.errors import InputError
 from sketch_jax.optim.schedule_options import WarmupCosine
 
 SMALL_MODELS = {
@@ -84,15 +83,3 @@ def test_a_configuration_runs_end_to_end_when_it_is_shrunken(name, masks, root, 
     text = do_run(tmp_path / "run", **shrink(config, name, masks))
     assert "done in" in text
     assert (tmp_path / "run" / "predictions" / "test.npz").is_file()
-
-
-def test_stages_of_other_image_sizes_are_refused(tmp_path):
-    stages = (Stage(first_epoch=0, image_size=24), Stage(first_epoch=1))
-    with pytest.raises(InputError) as refusal:
-        do_run(tmp_path / "run", augmentation=Curriculum(stages=stages))
-    assert str(refusal.value) == (
-        "--augmentation.stages: a run has one image size in all of its stages (1):\n"
-        "  the stage from epoch 0 on: image_size 24\n"
-        "leave them out, and set --image-size"
-    )
-    assert not (tmp_path / "run").exists()
