@@ -104,9 +104,10 @@ def test_a_bug_of_contest_systems_has_a_test(bug):
 
 
 START = """
-import contextlib, io, runpy, sys
+import contextlib, io, os, runpy, sys
 for script in sys.argv[1:]:
     sys.argv = [script, "--help"]
+    sys.path[0] = os.path.dirname(script)
     told = io.StringIO()
     with contextlib.redirect_stdout(told):
         try:
