@@ -32,5 +32,5 @@ def get_config() -> Config:
         augmentation=Augmentation(horizontal_flip=0.5, perspective=Perspective(probability=0.5)),
         loss=CrossEntropy(label_smoothing=0.1),
         optimizer=Adam(learning_rate=1e-4),
-        schedule=Plateau(metric="macro_f1", better="higher", patience=3),
+        schedule=Plateau(metric="macro_f1", patience=3),
     )

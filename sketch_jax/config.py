@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from sketch_jax import serialization
-from sketch_jax.augment.curriculum_options import Curriculum
+from sketch_jax.augment.curriculum_options import Curriculum, stages_of
 from sketch_jax.augment.options import Augmentation
 from sketch_jax.data.options import Loading
 from sketch_jax.data.sampling import Sampling, Uniform
 from sketch_jax.data.sources import Doodles, Source
 from sketch_jax.data.splits import HoldOut, Split
-from sketch_jax.errors import InputError, suggestion
+from sketch_jax.errors import InputError, refuse_faults, suggestion
 from sketch_jax.losses.options import CrossEntropy, Loss
 from sketch_jax.models.model_options import ModelOptions
 from sketch_jax.models.tuning_options import Everything, Rates, Tuning
-from sketch_jax.optim.options import AdamW, Optimizer
+from sketch_jax.optim.options import AdamW, Optimizer, ScheduleFreeAdamW, base_of
 from sketch_jax.optim.schedule_options import Schedule, WarmupCosine
 from sketch_jax.preprocessing import PreprocessingChanges
 from sketch_jax.train.options import Averaging, Checkpointing, Logging, Selection, Swa
 
-LEAST = {"epochs": 0, "batch_size": 1, "image_size": 1, "accumulation_steps": 1}
+LEAST = {"seed": 0, "epochs": 0, "batch_size": 1, "image_size": 1, "accumulation_steps": 1}
 """Least values of numbers that are no records' own."""
 
 
@@ -44,7 +44,8 @@ class Config:
     """Height and width of the model's input in pixels; None: what the weights or the architecture ask for."""
     accumulation_steps: int = 1
     """Parts that a batch is computed in, one after the other, so that larger ones fit; each must be a whole
-    number of images on every device. Gradients are those of the batch; batch norms see a part at a time."""
+    number of images on every device. The gradients are those of the batch where the loss is a mean over
+    images; other losses, as soft macro-F1, and batch norms see a part at a time."""
     source: Source = Doodles()
     """Where the labelled images come from."""
     split: Split = HoldOut()
@@ -97,7 +98,21 @@ class Config:
         if isinstance(self.averaging, Swa) and self.selection.patience is not None:
             raise InputError(
                 f"--selection.patience {self.selection.patience}: the mean over the last epochs needs all of "
-                "them; leave it out, or take --averaging ema"
+                "them; leave it out, or take --averaging.kind Ema"
+            )
+        refuse_faults(
+            f"--augmentation.stages that would never begin in {self.epochs} epochs",
+            [
+                f"first_epoch {stage.first_epoch}"
+                for stage in stages_of(self.augmentation)
+                if self.epochs and stage.first_epoch >= self.epochs
+            ],
+            "let them begin earlier, or set more --epochs",
+        )
+        if self.averaging is not None and isinstance(base_of(self.optimizer), ScheduleFreeAdamW):
+            raise InputError(
+                "--averaging: schedule-free training predicts with a mean of its own, which no other can "
+                "replace; take --averaging.kind None, or another optimizer"
             )
         if self.model.frozen_precision != "float32" and isinstance(self.tuning, Everything):
             raise InputError(

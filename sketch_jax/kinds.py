@@ -45,8 +45,10 @@ def choices_under(record: Any, prefix: str = "") -> Iterator[tuple[str, Kinds, s
 def choose_kinds(record: Any, arguments: Sequence[str], missing: Any) -> tuple[Any, list[str]]:
     """The record with the kinds that the command line asks for, and the arguments that are left.
 
-    Fields of the same name and type keep their values; others have the defaults of the new kind. No check of
-    the record runs: what it is built from anew, with the arguments that are left, is to be checked.
+    Fields of the same name and type keep values that are not the old kind's defaults; others have those of
+    the new kind. A kind that can hold the old record holds it, and the other way round: SAM goes over the
+    optimizer that is there. Fields are chosen before what lies in them. No check of the record runs: what it
+    is built from anew, with the arguments that are left, is to be checked.
 
     Args:
         record: a frozen dataclass.
@@ -57,6 +59,7 @@ def choose_kinds(record: Any, arguments: Sequence[str], missing: Any) -> tuple[A
         InputError: there is no such field or kind, or no kind follows.
     """
     left: list[str] = []
+    asked: list[tuple[list[str], str, str]] = []
     words = iter(arguments)
     for word in words:
         option, equals, name = word.partition("=")
@@ -65,6 +68,8 @@ def choose_kinds(record: Any, arguments: Sequence[str], missing: Any) -> tuple[A
             continue
         name = name if equals else next(words, "")
         path = option.removeprefix("--").removesuffix(SUFFIX).replace("-", "_").split(".")
+        asked.append((path, name, option))
+    for path, name, option in sorted(asked, key=lambda choice: len(choice[0])):
         record = _replace_kind(record, path, name, option, missing)
     return record, left
 
@@ -104,17 +109,31 @@ def _fields_of(record: Any) -> dict[str, Any]:
 
 
 def _as_kind(kind: Any, old: Any, missing: Any) -> Any:
-    """A record of a kind with what an old one has of its fields."""
+    """A record of a kind with what was set of an old one."""
     if kind is None or type(old) is kind:
         return None if kind is None else old
-    had = typing.get_type_hints(type(old)) if dataclasses.is_dataclass(old) else {}
+    if not dataclasses.is_dataclass(old):
+        old_fields, had = {}, {}
+    else:
+        old_fields = {field.name: field for field in dataclasses.fields(old)}
+        had = typing.get_type_hints(type(old))
+    inside = next((value for name in old_fields if type(value := getattr(old, name)) is kind), None)
+    if inside is not None:
+        return inside
     hints, values = typing.get_type_hints(kind), {}
     for field in dataclasses.fields(kind):
-        if had.get(field.name) == hints[field.name]:
-            values[field.name] = getattr(old, field.name)
+        name = field.name
+        if type(old) in kinds_of(hints[name]).values():
+            values[name] = old
+        elif had.get(name) == hints[name] and _is_set(old_fields[name], getattr(old, name)):
+            values[name] = getattr(old, name)
         else:
-            values[field.name] = missing if _is_required(field) else _default(field)
+            values[name] = missing if _is_required(field) else _default(field)
     return _unchecked(kind, values)
+
+
+def _is_set(field: dataclasses.Field[Any], value: Any) -> bool:
+    return _is_required(field) or value != _default(field)
 
 
 def _unchecked(kind: Any, values: Mapping[str, Any]) -> Any:

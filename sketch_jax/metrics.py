@@ -5,22 +5,12 @@ come; `summary` makes metrics of them. What is a sum of fractions is counted in 
 """
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float, Int
 
 LogitRows = Float[np.ndarray, "rows classes"]
 LabelRows = Int[np.ndarray, " rows"]
-
-HIGHER_IS_BETTER: Mapping[str, bool] = {
-    "accuracy": True,
-    "top5_accuracy": True,
-    "macro_f1": True,
-    "loss": False,
-    "expected_calibration_error": False,
-}
-"""The metrics of a summary, by name."""
 
 CONFIDENCE_BINS = 15
 UNIT = 2.0**-24
@@ -93,7 +83,7 @@ def merge(first: Counts, second: Counts) -> Counts:
 
 
 def summary(counts: Counts) -> dict[str, float]:
-    """The metrics of `HIGHER_IS_BETTER`; empty without any row."""
+    """The metrics of `metric_names.Metric`; empty without any row."""
     if not counts.rows:
         return {}
     return {

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Literal
 
+from sketch_jax.errors import refuse_faults
+
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 CropMode = Literal["center", "squash", "border"]
 
@@ -41,6 +43,23 @@ class PreprocessingChanges:
     crop_mode: CropMode | None = None
     """`squash`: resize to a square; `center`: resize the short side, cut the middle out; `border`: resize the
     long side, pad with white."""
+
+    def __post_init__(self):
+        """Refuses numbers out of their ranges."""
+        faults = []
+        if self.crop_fraction is not None and not 0.0 < self.crop_fraction <= 1.0:
+            faults.append(
+                f"--preprocessing.crop-fraction {self.crop_fraction:g}: must be above 0 and at most 1"
+            )
+        if self.mean is not None and not all(0.0 <= mean <= 1.0 for mean in self.mean):
+            faults.append(f"--preprocessing.mean {_shown(self.mean)}: must be in 0 to 1")
+        if self.std is not None and not all(0.0 < std <= 1.0 for std in self.std):
+            faults.append(f"--preprocessing.std {_shown(self.std)}: must be above 0 and at most 1")
+        refuse_faults("numbers of the preprocessing out of their ranges", faults, "set them in these ranges")
+
+
+def _shown(numbers: tuple[float, ...]) -> str:
+    return " ".join(f"{number:g}" for number in numbers)
 
 
 def change_preprocessing(preprocessing: Preprocessing, changes: PreprocessingChanges) -> Preprocessing:

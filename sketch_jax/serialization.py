@@ -43,6 +43,8 @@ def from_json(expected: Any, value: Any, place: str = "") -> Any:
         return _union_from_json(arguments, value, place)
     if origin is tuple and isinstance(value, list):
         repeated = len(arguments) == 2 and arguments[1] is Ellipsis
+        if not repeated and len(value) != len(arguments):
+            raise InputError(f"{place or 'value'}: {value!r} must have {len(arguments)} parts")
         kinds = arguments[:1] * len(value) if repeated else arguments
         return tuple(from_json(kind, part, place) for kind, part in zip(kinds, value, strict=True))
     if origin is typing.Literal and value in arguments:
@@ -60,6 +62,11 @@ def _record_from_json(record: Any, value: dict[str, Any], place: str) -> Any:
     for name in given:
         if name not in hints:
             raise InputError(f"{place}.{name}".lstrip(".") + f": no such field{suggestion(name, hints)}")
+    for field in dataclasses.fields(record):
+        if field.name not in given and field.default is field.default_factory is dataclasses.MISSING:
+            raise InputError(
+                f"{place}.{field.name}".lstrip(".") + f": is missing; a {record.__name__} needs it"
+            )
     parts = {
         name: from_json(hints[name], part, f"{place}.{name}".lstrip(".")) for name, part in given.items()
     }

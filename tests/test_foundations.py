@@ -18,7 +18,7 @@ from sketch_jax.trees import count_bytes, count_elements, flatten, map_with_path
 
 DOCUMENTED = [
     *("errors", "metrics", "serialization", "tasks", "trees", "models.architectures"),
-    *("models.trained_parameters", "train.accumulation", "train.loop", "train.progress", "data.sampling"),
+    *("models.trained_parameters", "train.accumulation", "train.loop", "train.progress", "class_choice"),
     *("data.mask_folders", "losses.class_weights", "losses.factors", "losses.ordinal"),
 ]
 

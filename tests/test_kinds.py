@@ -7,14 +7,16 @@ import pytest
 from command import QUICKSTART, environment
 
 from sketch_jax.augment.policies.options import AutoAugment
-from sketch_jax.config import read_config
+from sketch_jax.config import Config, read_config
 from sketch_jax.data.csv_table import Csv
 from sketch_jax.data.folder import Folder
 from sketch_jax.data.splits import KFold
 from sketch_jax.errors import InputError
-from sketch_jax.kinds import choices_under
+from sketch_jax.kinds import choices_under, choose_kinds
+from sketch_jax.losses.options import Focal
 from sketch_jax.main import parse_config
 from sketch_jax.models.tuning_options import Everything, Patterns
+from sketch_jax.optim.options import Adam, AdamW, Lion, Muon, Sam, Sgd
 from sketch_jax.train.options import Swa
 
 
@@ -33,6 +35,27 @@ def test_fields_of_the_same_name_keep_their_values():
     assert folder.source == Folder(root="images", on_bad_image="skip")
     seeded = parsed("--split.kind", "HoldOut", "--split.seed", "3", "--split.kind", "KFold")
     assert seeded.split == KFold(seed=3)
+
+
+def test_defaults_of_the_old_kind_do_not_stay_and_what_was_set_does():
+    default = Config(name="x", optimizer=AdamW(clip_norm=1.0))
+    for kind in (Lion, Muon, Adam, Sgd):
+        changed, left = choose_kinds(default, ["--optimizer.kind", kind.__name__], None)
+        assert not left
+        assert changed.optimizer == kind(clip_norm=1.0)
+    assert parsed("--loss.kind", "Focal").loss == Focal()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_sam_goes_over_the_optimizer_that_is_there_and_choices_may_come_in_any_order(turned):
+    own = AdamW(learning_rate=5e-5, clip_norm=1.0)
+    over, _ = choose_kinds(Config(name="x", optimizer=own), ["--optimizer.kind", "Sam"], None)
+    assert over.optimizer == Sam(base=own)
+    back, _ = choose_kinds(over, ["--optimizer.kind", "AdamW"], None)
+    assert back.optimizer == own
+    words = ["--optimizer.kind=Sam", "--optimizer.base.kind=Sgd"]
+    nested, _ = choose_kinds(Config(name="x"), words[::-1] if turned else words, None)
+    assert nested.optimizer == Sam(base=Sgd())
 
 
 def test_a_field_without_default_must_be_given(capsys):

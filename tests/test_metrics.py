@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sketch_jax import metrics
-from sketch_jax.train.options import Metric
+from sketch_jax.metric_names import HIGHER_IS_BETTER, Metric
 
 
 def sample(rows=64, classes=7):
@@ -119,6 +119,6 @@ def test_ties_go_to_the_lowest_class_in_every_metric():
 
 
 def test_it_is_known_of_every_metric_whether_higher_is_better_and_each_can_select():
-    assert set(metrics.summarise(*sample())) == set(metrics.HIGHER_IS_BETTER) == set(get_args(Metric))
-    better = {name for name, higher in metrics.HIGHER_IS_BETTER.items() if higher}
+    assert set(metrics.summarise(*sample())) == set(HIGHER_IS_BETTER) == set(get_args(Metric))
+    better = {name for name, higher in HIGHER_IS_BETTER.items() if higher}
     assert better == {"accuracy", "top5_accuracy", "macro_f1"}

@@ -63,7 +63,7 @@ def stages_of(options: Augmentation | Curriculum) -> tuple[Stage, ...]:
 def stage_sizes(
     options: Augmentation | Curriculum, image_size: int, steps_per_epoch: int, steps: int
 ) -> tuple[SizeSpan, ...]:
-    """The image size of each step of a run; a size may come back, and then needs no new program.
+    """The image size of each step of a run; a size may come back.
 
     Args:
         options: of the run.

@@ -23,6 +23,7 @@ from jax import numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from sketch_jax.augment.strengths import Strength, Strengths, is_on, part
+from sketch_jax.keys import stream
 
 Matrix = Float[Array, "3 3"]
 Corners = Float[Array, "4 2"]
@@ -62,7 +63,8 @@ class Projective(GeometricTransformation):
         """See `augmax.geometric.GeometricTransformation`."""
         matrix = self.draw(rng, self.strength, coordinates.current_shape)
         if self.probability is not None:
-            happens = jax.random.bernoulli(jax.random.fold_in(jnp.asarray(rng), 1), self.probability)
+            # A named stream: `fold_in(key, 1)` is the second of `split(key, n)`, which `draw` may use.
+            happens = jax.random.bernoulli(stream(jnp.asarray(rng), "happens"), self.probability)
             matrix = jnp.where(happens, matrix, jnp.eye(3))
         coordinates.push_transform(jnp.linalg.inv(matrix) if invert else matrix)
         return coordinates

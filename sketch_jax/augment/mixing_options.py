@@ -148,7 +148,9 @@ class Mixing:
             _range_fault("until-epoch", self.until_epoch or 0.0, 0.0, 1e6),
         ]
         if not self.mixup_alpha and self.cutmix is None:
-            faults.append(f"{PLACE}.mixup-alpha 0 and no cutmix: one must be on; {PLACE} None mixes nothing")
+            faults.append(
+                f"{PLACE}.mixup-alpha 0 and no cutmix: one must be on; {PLACE}.kind None mixes nothing"
+            )
         if self.mode == "pair" and not isinstance(self.partner, Opposite):
             faults.append(f"{PLACE}.mode pair: partners must be Opposite; chosen ones are not mutual")
         _refuse(faults)

@@ -1,7 +1,8 @@
 """What a user sets about operations that have several parameters (imports no jax: `--help` starts fast).
 
-All numbers are data: two records of a kind that differ in them share one compiled program. A configuration
-file turns an operation on; the command line then offers its fields, as in `--augmentation.elastic.alpha 50`.
+All numbers are data: two records of a kind that differ in them share one compiled program.
+`--augmentation.elastic.kind Elastic` turns an operation on; its fields are then options, as in
+`--augmentation.elastic.alpha 50`.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """`split.csv`: the folds of a run, written once and read ever after."""
 
 import csv
-import os
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from sketch_jax.data.records import Examples
 from sketch_jax.data.splits import Folds
 from sketch_jax.data.tables import Table, column, read_table, refuse_repeated
 from sketch_jax.errors import refuse_faults
+from sketch_jax.files import write_atomically
 
 COLUMNS = ("id", "label", "group", "fold")
 
@@ -19,17 +20,11 @@ def write_split(path: Path, examples: Examples, folds: Folds) -> None:
     """Writes the table, whole or not at all; labels are class indices, groups empty where there are none."""
     groups = examples.groups or ("",) * len(examples)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(zip(examples.ids, examples.labels.tolist(), groups, folds.tolist(), strict=True))
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(zip(examples.ids, examples.labels.tolist(), groups, folds.tolist(), strict=True))
+    write_atomically(path, text.getvalue())
 
 
 def read_split(path: Path, examples: Examples) -> Folds:

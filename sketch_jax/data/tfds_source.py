@@ -75,7 +75,7 @@ def _import_tfds() -> Any:
         return importlib.import_module("tensorflow_datasets")
     except ImportError as error:
         raise InputError(
-            "--source tfds: needs the package tensorflow-datasets, which is not installed; "
+            "--source.kind Tfds: needs the package tensorflow-datasets, which is not installed; "
             "in a clone of the project run python3 -m pip install -c constraints.txt -e '.[tfds]'"
         ) from error
 

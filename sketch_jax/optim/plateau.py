@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from sketch_jax.metric_names import HIGHER_IS_BETTER
 from sketch_jax.optim.schedule_options import Plateau
 
 LEAST_FALL = 1e-8
@@ -64,6 +65,6 @@ def is_better(options: Plateau, metric: float, best: float | None) -> bool:
         return False
     if best is None:
         return True
-    if options.better == "higher":
+    if HIGHER_IS_BETTER[options.metric]:
         return metric > best * (1.0 + options.threshold)
     return metric < best * (1.0 - options.threshold)

@@ -7,6 +7,7 @@ import dataclasses
 from typing import Literal
 
 from sketch_jax.errors import InputError
+from sketch_jax.metric_names import Metric
 from sketch_jax.optim.ranges import (
     ABOVE_ZERO,
     AT_LEAST_ONE,
@@ -158,10 +159,8 @@ class OneCycle:
 class Plateau(WarmUp):
     """The rate times a factor whenever a held-out metric has not bettered for some epochs."""
 
-    metric: str = "accuracy"
-    """Name of the held-out metric, without `val/`."""
-    better: Literal["higher", "lower"] = "higher"
-    """Which values of the metric are better."""
+    metric: Metric = "accuracy"
+    """Held-out metric; higher ones are better, but for `loss` and `expected_calibration_error`."""
     factor: float = 0.1
     """Of the rate at each fall, above 0 and below 1."""
     patience: int = 10

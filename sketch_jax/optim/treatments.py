@@ -11,6 +11,9 @@ from jax import numpy as jnp
 from sketch_jax.trees import STACKED, lies_under, own_dimensions
 
 UNDECAYED = ("cls_token", "dist_token", "reg_token", "pos_embed")
+UNDECAYED_PARTS = ("relative_position_bias_table", "cpb_mlp", "logit_scale", "rel_pos/mlp", "rope/freqs")
+"""Of paths: what attention adds to its scores for distances, multiplies them by, and turns tokens by."""
+
 CLASSIFIERS = ("head", "head_dist", "fc", "classifier")
 """Where the architectures keep what maps features to classes."""
 
@@ -53,7 +56,8 @@ def is_decayed(path: str, leaf: Any) -> bool:
     References:
         timm/optim/_param_groups.py and the models' `no_weight_decay`.
     """
-    return own_dimensions(path, leaf) > 1 and path.rsplit("/", 1)[-1] not in UNDECAYED
+    spared = path.rsplit("/", 1)[-1] in UNDECAYED or any(part in path for part in UNDECAYED_PARTS)
+    return own_dimensions(path, leaf) > 1 and not spared
 
 
 def is_hidden(path: str, leaf: Any) -> bool:

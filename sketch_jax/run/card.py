@@ -88,7 +88,7 @@ def speed_facts(setting: Setting, trained: Trained) -> Mapping[str, Any]:
     return {
         "steps": setting.plan.steps,
         "steps_taken": steps,
-        "compile_seconds": {"train": programs.train.seconds, "predict": programs.predict.seconds},
+        "compile_seconds": trained.compile_seconds,
         "step_flops": programs.train.flops,
         "step_peak_bytes": programs.train.peak_bytes,
         "images_per_second": steps * setting.plan.batch_size / seconds,

@@ -4,14 +4,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from sketch_jax.errors import InputError, suggestion
 from sketch_jax.optim.optimizer import with_rate_factor
 from sketch_jax.optim.options import base_of
 from sketch_jax.optim.plateau import PlateauState, update_plateau
 from sketch_jax.optim.schedule_options import Plateau
 from sketch_jax.run.setting import Setting
 from sketch_jax.train.early_stopping import Patience, heed, is_exhausted
-from sketch_jax.train.options import Ema, Selection, averages_predict
+from sketch_jax.train.options import Ema, averages_predict
 from sketch_jax.train.state import TrainState
 
 PLATEAU, PATIENCE = "plateau", "patience"
@@ -34,19 +33,6 @@ class EpochEnds:
         self._selection, self._selected = setting.config.selection, selected_metric(setting)
         self._plateau = PlateauState(**extra.get(PLATEAU, {}))
         self._patience = Patience(**extra.get(PATIENCE, {}))
-
-    def check(self, measured: Mapping[str, float]) -> None:
-        """Refuses held-out metrics without the one that the schedule heeds.
-
-        Raises:
-            InputError: it was not measured.
-        """
-        if self._plateau_options is not None and self._plateau_options.metric not in measured:
-            name = self._plateau_options.metric
-            raise InputError(
-                f"--schedule.metric {name}: no such held-out metric; there are {', '.join(sorted(measured))}"
-                f"{suggestion(name, measured)}"
-            )
 
     def adjust(self, state: TrainState, measured: Mapping[str, float]) -> TrainState:
         """The state with the factor of the rate that held-out metrics ask for; notes them."""
@@ -80,28 +66,3 @@ def selected_metric(setting: Setting) -> str:
     averaging, metric = setting.config.averaging, setting.config.selection.metric
     of_average = isinstance(averaging, Ema) and averages_predict(averaging)
     return f"val_ema/{metric}" if of_average else metric
-
-
-def create_epoch_ends(setting: Setting, extra: Mapping[str, Any]) -> EpochEnds:
-    """What is known at the start, or where training goes on.
-
-    Args:
-        setting: of the run.
-        extra: of the checkpoint that training goes on from; empty at the start.
-
-    Raises:
-        InputError: a metric is heeded, but nothing is held out.
-    """
-    schedule, selection = setting.config.schedule, setting.config.selection
-    heeded = {"--selection.patience": selection.patience} if selection.patience is not None else {}
-    if selection.metric != Selection().metric:
-        heeded |= {"--selection.metric": selection.metric}
-    if isinstance(schedule, Plateau):
-        heeded |= {"--schedule.metric": schedule.metric}
-    if heeded and not len(setting.data.validation_rows):
-        option, value = next(iter(heeded.items()))
-        raise InputError(
-            f"{option} {value}: nothing is held out to measure it on; hold images out, or "
-            + ("take a schedule of another kind" if option.startswith("--schedule") else "leave it out")
-        )
-    return EpochEnds(setting, extra)

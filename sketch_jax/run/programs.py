@@ -17,7 +17,7 @@ from sketch_jax.inference.predict import as_predictions, predict_logits
 from sketch_jax.metrics import summarise
 from sketch_jax.models.batch_norms import freeze_norms
 from sketch_jax.models.model import Model
-from sketch_jax.optim.optimizer import create_optimizer, predicting_params
+from sketch_jax.optim.optimizer import create_optimizer, predicting_params, with_rate_factor
 from sketch_jax.optim.sharpness import create_gradients
 from sketch_jax.predictions import Predictions
 from sketch_jax.run.data import Data
@@ -85,9 +85,14 @@ def abstract_state(setting: Setting, phase: Phase) -> TrainState:
 
 
 def state_of_next(setting: Setting, phase: Phase, state: TrainState) -> TrainState:
-    """The state before the first step of a phase, from the last state of the phase before it."""
+    """The state before the first step of a phase, from the last state of the phase before it.
+
+    The optimizer and the averages begin anew; the factor that a plateau has given the rate stays.
+    """
     params = overlay(setting.start.params, state.trainable)
-    return state_of(setting, phase, params, state.statistics, int(jax.device_get(state.step)))
+    following = state_of(setting, phase, params, state.statistics, int(jax.device_get(state.step)))
+    factor = jax.device_get(state.opt_state.rate_factor).item()
+    return dataclasses.replace(following, opt_state=with_rate_factor(following.opt_state, factor))
 
 
 def frozen_of(setting: Setting, phase: Phase) -> Tree:
@@ -139,7 +144,7 @@ def compile_train_step(setting: Setting, phase: Phase, image_size: int, batch: B
         accumulation_steps=config.accumulation_steps,
         average=None
         if config.averaging is None
-        else create_average(config.averaging, setting.plan.steps_per_epoch),
+        else create_average(config.averaging, setting.plan.steps_per_epoch, phase.first_step),
         take_gradients=create_gradients(config.optimizer),
     )
     state = abstract_state(setting, phase)

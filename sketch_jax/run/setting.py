@@ -20,16 +20,18 @@ from sketch_jax.class_choice import ClassChoice, chosen_classes
 from sketch_jax.config import Config, run_directory
 from sketch_jax.data.order import steps_per_epoch
 from sketch_jax.data.sampling import row_weights
-from sketch_jax.errors import InputError
+from sketch_jax.errors import InputError, refuse_faults
 from sketch_jax.losses.create import Objective, create_loss
 from sketch_jax.models.model import Model
 from sketch_jax.optim.options import base_of
 from sketch_jax.optim.schedule import create_schedule
+from sketch_jax.optim.schedule_options import Plateau
 from sketch_jax.run.data import Data, class_counts, load_data
 from sketch_jax.run.phases import Phase, create_phases
 from sketch_jax.train.division import keep_frozen_as
 from sketch_jax.train.loop import Plan, best_steps_in_flight
 from sketch_jax.train.mesh import check_batch_size, create_mesh, on_all
+from sketch_jax.train.options import Selection
 from sketch_jax.train.start import Start, create_start, model_at_size
 
 
@@ -76,6 +78,7 @@ def prepare(config: Config, console: Console) -> Setting:
     mesh = create_mesh()
     check_batch_size(config.batch_size, mesh, config.accumulation_steps)
     data = load_data(config, directory, console)
+    refuse_unmeasured(config, len(data.validation_rows))
     plan = make_plan(config, len(data.train_rows))
     rate = base_of(config.optimizer).learning_rate
     schedule = create_schedule(config.schedule, rate, plan.steps, plan.steps_per_epoch)
@@ -142,6 +145,24 @@ def augmented_classes(data: Data, choice: ClassChoice) -> np.ndarray:
     """
     names, tasks = data.dataset.train.class_names, data.dataset.tasks
     return chosen_classes(choice, class_counts(data), names, tasks, option="--augmentation.only-classes")
+
+
+def refuse_unmeasured(config: Config, held_out: int) -> None:
+    """Refuses to heed metrics where no images are held out.
+
+    Raises:
+        InputError: a metric is heeded.
+    """
+    heeded: dict[str, Any] = {"--selection.patience": config.selection.patience}
+    if config.selection.metric != Selection().metric:
+        heeded["--selection.metric"] = config.selection.metric
+    if isinstance(config.schedule, Plateau):
+        heeded["--schedule.metric"] = config.schedule.metric
+    faults = [f"{option} {value}" for option, value in heeded.items() if value is not None and not held_out]
+    refuse_faults(
+        "nothing is held out to measure on", faults,
+        "hold images out, or leave the selection as it is and take a schedule of another kind",
+    )  # fmt: skip
 
 
 def load_start(

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from sketch_jax.config import Config, config_to_json, run_directory
 from sketch_jax.inference.submission import write_submission
-from sketch_jax.metrics import HIGHER_IS_BETTER, count, per_class_recall, summarise
+from sketch_jax.metric_names import HIGHER_IS_BETTER
+from sketch_jax.metrics import count, per_class_recall, summarise
 from sketch_jax.predictions import Predictions, save_predictions
 from sketch_jax.run.card import Card, speed_facts
 from sketch_jax.run.data import keep_split
@@ -166,7 +167,7 @@ def _predict(setting: Setting, card: Card, trained: Trained, checkpoints: Checkp
     card.write(
         "finished",
         **(speed_facts(setting, trained) or card.earlier_speed),
-        best={"step": best.step, **held_out_names({selected_metric(setting): best.metric})},
+        best={"step": best.step, **_best_metric(setting, best, metrics)},
         ended_early=trained.ended_early,
         final_metrics=metrics,
         per_class_recall=recalls,
@@ -191,6 +192,14 @@ def _best(
         programs = compile_programs(setting, phase, setting.start.model.image_size, 0)
     state = from_disk(found.state, abstract_state(setting, phase))
     return found, state, make_predict(setting, phase, programs, averages_predict(averaging))
+
+
+def _best_metric(setting: Setting, best: Restored, metrics: Mapping[str, float]) -> Mapping[str, Any]:
+    """The metric of what predicts, by its name: a mean over the last epochs is measured at the end only."""
+    if isinstance(setting.config.averaging, Swa):
+        metric = setting.config.selection.metric
+        return {f"val_swa/{metric}": metrics.get(f"val/{metric}")}
+    return held_out_names({selected_metric(setting): best.metric})
 
 
 def _summary(predictions: Predictions) -> dict[str, float]:

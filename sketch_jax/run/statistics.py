@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import numpy as np
 from jax import numpy as jnp
 
 from sketch_jax.data.cache import ImageCache
@@ -25,7 +26,8 @@ def measure_statistics(
 ) -> TrainState:
     """The state whose average has the statistics of its own weights, over whole batches of training images.
 
-    The images are not augmented and in the order of the table; without batch norms nothing changes.
+    The images are not augmented, and shuffled: tables are often sorted by class, and a batch of one class
+    varies less than those of training. Without batch norms nothing changes.
     """
     average = state.averaged
     if not average["statistics"]:
@@ -39,9 +41,10 @@ def measure_statistics(
         return measure_step(params, average["statistics"], measured, number, inputs, key)
 
     frozen, measured, number = frozen_of(setting, phase), average["statistics"], 0
+    shuffled = np.random.default_rng(setting.config.seed).permutation(setting.data.train_rows)
     for batch in evaluation_batches(
         setting.data.dataset.train,
-        setting.data.train_rows,
+        shuffled,
         setting.start.preprocessing,
         batch_size=setting.config.batch_size,
         loading=setting.config.loading,

@@ -18,7 +18,7 @@ from sketch_jax.run.data import class_counts
 from sketch_jax.run.phases import Phase, tuning_stages
 from sketch_jax.run.programs import abstract_state, frozen_of, phase_optimizer
 from sketch_jax.run.setting import Setting
-from sketch_jax.train.options import Selection
+from sketch_jax.train.options import Selection, Swa
 from sketch_jax.train.progress import clock
 from sketch_jax.trees import Tree, count_bytes, count_elements
 
@@ -216,7 +216,9 @@ def closing_lines(
     all_starts = f", {clock(together)} over all starts" if earlier else ""
     lines = [f"done in {clock(together - earlier)}{all_starts}"]
     if "val/accuracy" in metrics:
-        lines.append(f"held-out accuracy {metrics['val/accuracy']:.4f}, at the best step, {best_step:,}")
+        mean = isinstance(setting.config.averaging, Swa)
+        where = "of the mean over the last epochs" if mean else f"at the best step, {best_step:,}"
+        lines.append(f"held-out accuracy {metrics['val/accuracy']:.4f}, {where}")
     if "test/accuracy" in metrics:
         lines.append(f"test accuracy     {metrics['test/accuracy']:.4f}")
     lines += [line for line in [hardest_text(recalls)] if line]

@@ -12,7 +12,7 @@ from jax import numpy as jnp
 
 from sketch_jax.config import Config, config_from_json
 from sketch_jax.errors import InputError
-from sketch_jax.metrics import HIGHER_IS_BETTER
+from sketch_jax.metric_names import HIGHER_IS_BETTER
 from sketch_jax.models.low_rank import factor_paths
 from sketch_jax.models.tuning_options import Everything
 from sketch_jax.optim.options import ScheduleFreeAdamW, base_of

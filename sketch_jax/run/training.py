@@ -14,7 +14,7 @@ from sketch_jax.data.cache import ImageCache
 from sketch_jax.data.pipeline import training_batches
 from sketch_jax.data.prefetch import Prefetcher
 from sketch_jax.run.data import decode_to_memory
-from sketch_jax.run.epoch_ends import EpochEnds, create_epoch_ends, selected_metric
+from sketch_jax.run.epoch_ends import EpochEnds, selected_metric
 from sketch_jax.run.phases import Phase, end_step, next_phase, phase_of_state
 from sketch_jax.run.programs import (
     Programs,
@@ -59,6 +59,8 @@ class Trained:
     """Time that the loop waited for batches."""
     ended_early: bool
     """Whether a held-out metric ended training before all epochs were over."""
+    compile_seconds: Mapping[str, float]
+    """Of all programs of this start: `train` and `predict`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,7 +93,7 @@ def train(
             is full.
     """
     phase, state, extra = restore(setting, checkpoints)
-    ends = create_epoch_ends(setting, extra)
+    ends = EpochEnds(setting, extra)
     if not ends.ends_early():
         phase, state = go_on(setting, phase, state)
     first_step = int(jax.device_get(state.step))
@@ -105,12 +107,11 @@ def train(
         save = create_save(setting, checkpoints, tracker, saved, ends)
         if first_step == 0:
             measured = make_evaluate(setting, phase, programs, cache)(state)
-            ends.check(measured)
             report_before_training(measured, tracker, setting.console)
             if setting.plan.steps == 0:
                 save(begun)(0, state, measured.get(selected_metric(setting)))
         with TrainingProgress(
-            setting.plan, first_step, setting.console, setting.config.selection.metric
+            setting.plan, first_step, setting.console, selected_metric(setting)
         ) as progress:
             trained = run_phases(setting, begun, save, tracker, progress, stop, ends)
     checkpoints.wait()
@@ -149,7 +150,7 @@ def run_phases(
 ) -> Trained:
     """Runs the loop for each phase and each image size that is left."""
     outcomes: list[Outcome] = []
-    waited = 0.0
+    waited, all_programs = 0.0, [begun.programs]
     while True:
         calls = Calls(
             evaluate=make_evaluate(setting, begun.phase, begun.programs, begun.cache),
@@ -176,6 +177,7 @@ def run_phases(
             outcomes.append(dataclasses.replace(outcomes.pop(), interrupted=True))
             break
         begun = dataclasses.replace(begun, phase=phase, programs=programs, state=state)
+        all_programs.append(programs)
     if ends.ends_early():
         setting.console.print(f"training ends early: {ends.cause()}", markup=False)
     return Trained(
@@ -185,6 +187,7 @@ def run_phases(
         cache=begun.cache,
         waited_seconds=waited,
         ended_early=ends.ends_early(),
+        compile_seconds=seconds_of(all_programs),
     )
 
 
@@ -201,6 +204,16 @@ def next_programs(setting: Setting, begun: Begun, phase: Phase, step: int, stop:
     return result_of(
         in_background(compile_programs, setting, phase, size, setting.plan.steps - step, predict), stop
     )
+
+
+def seconds_of(all_programs: Sequence[Programs]) -> Mapping[str, float]:
+    """Seconds that programs took to compile; those that several have count once."""
+    train = {id(programs.train): programs.train for programs in all_programs if programs.train is not None}
+    predict = {id(programs.predict): programs.predict for programs in all_programs}
+    return {
+        "train": sum(program.seconds for program in train.values()),
+        "predict": sum(program.seconds for program in predict.values()),
+    }
 
 
 def together(outcomes: Sequence[Outcome]) -> Outcome:

@@ -45,18 +45,34 @@ def move_average(average: Tree, values: Tree, weight: Any) -> Tree:
     )
 
 
-def mean_count(options: Swa, count: Count, steps_per_epoch: int) -> Any:
-    """How many ends of epochs the mean is over after so many steps, this one included; 0: none yet."""
-    return jnp.maximum(count // steps_per_epoch - options.first_epoch, 0)
+def mean_count(options: Swa, count: Count, steps_per_epoch: int, first_step: int = 0) -> Any:
+    """How many ends of epochs the mean is over after so many steps, this one included; 0: none yet.
+
+    Args:
+        options: when the mean begins.
+        count: steps taken, this one included.
+        steps_per_epoch: of the run.
+        first_step: with which the average began anew.
+    """
+    epochs_before = max(options.first_epoch, first_step // steps_per_epoch)
+    return jnp.maximum(count // steps_per_epoch - epochs_before, 0)
 
 
-def create_average(options: Averaging, steps_per_epoch: int) -> Average:
-    """The function that the train step calls after each update."""
+def create_average(options: Averaging, steps_per_epoch: int, first_step: int = 0) -> Average:
+    """The function that the train step calls after each update.
+
+    Args:
+        options: of the average.
+        steps_per_epoch: of the run.
+        first_step: with which the average begins anew.
+    """
     if isinstance(options, Ema):
-        return lambda average, values, count: move_average(average, values, 1.0 - ema_decay(options, count))
+        return lambda average, values, count: move_average(
+            average, values, 1.0 - ema_decay(options, count - first_step)
+        )
 
     def at_ends_of_epochs(average: Tree, values: Tree, count: Count) -> Tree:
-        number = mean_count(options, count, steps_per_epoch)
+        number = mean_count(options, count, steps_per_epoch, first_step)
         due = (count % steps_per_epoch == 0) & (number > 0)
         weight = 1.0 / jnp.maximum(number, 1)
         return lax.cond(due, lambda: move_average(average, values, weight), lambda: average)

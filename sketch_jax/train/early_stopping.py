@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from sketch_jax.metrics import HIGHER_IS_BETTER
+from sketch_jax.metric_names import HIGHER_IS_BETTER
 from sketch_jax.train.options import Selection
 
 

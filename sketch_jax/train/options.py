@@ -1,9 +1,9 @@
 """What a user sets about checkpoints and logs (imports no jax, so that `--help` starts fast)."""
 
 import dataclasses
-from typing import Literal
 
 from sketch_jax.errors import refuse_faults
+from sketch_jax.metric_names import Metric
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -13,11 +13,11 @@ class Checkpointing:
     keep_last: int = 2
     """Newest checkpoints that are kept, beside the best one; at least 1."""
     every_steps: int | None = None
-    """Steps between further checkpoints within an epoch; None: at the ends of epochs only."""
+    """Steps between further checkpoints within an epoch, at least 1; None: at the ends of epochs only."""
 
-
-Metric = Literal["accuracy", "top5_accuracy", "macro_f1", "loss", "expected_calibration_error"]
-"""Held-out metrics."""
+    def __post_init__(self):
+        """Refuses numbers out of their ranges."""
+        _refuse_below_one("checkpointing", self, ("keep_last", "every_steps"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,9 +50,13 @@ class Logging:
     """What is written down, how often."""
 
     every_steps: int = 20
-    """Steps between lines of training metrics; at the ends of epochs there is one always."""
+    """Steps between lines of training metrics, at least 1; at the ends of epochs there is one always."""
     tensorboard: bool = True
     """Also write TensorBoard event files."""
+
+    def __post_init__(self):
+        """Refuses numbers out of their ranges."""
+        _refuse_below_one("logging", self, ("every_steps",))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,3 +112,12 @@ Averaging = Ema | Swa
 def averages_predict(averaging: Averaging | None) -> bool:
     """Whether the average predicts, in place of the newest weights."""
     return isinstance(averaging, Swa) or (isinstance(averaging, Ema) and averaging.predicts)
+
+
+def _refuse_below_one(record: str, options: Checkpointing | Logging, names: tuple[str, ...]) -> None:
+    faults = [
+        f"--{record}.{name.replace('_', '-')} {value}: must be at least 1"
+        for name in names
+        if (value := getattr(options, name)) is not None and value < 1
+    ]
+    refuse_faults("numbers out of their ranges", faults, "set 1 or more")

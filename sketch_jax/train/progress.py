@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sketch_jax.train.loop import Plan
+from sketch_jax.train.loop import Plan, held_out_names
 
 
 def clock(seconds: float) -> str:
@@ -39,7 +39,7 @@ class TrainingProgress:
             plan: lengths.
             first_step: steps that were done before.
             console: where it is shown.
-            metric: held-out, shown beside loss and accuracy.
+            metric: that selects the best checkpoint; shown beside loss and accuracy.
             clock_now: seconds.
         """
         self._plan, self._first_step, self._console, self._now = plan, first_step, console, clock_now
@@ -89,6 +89,7 @@ class TrainingProgress:
         if "val/accuracy" in metrics:
             parts.append(f"val loss {metrics['val/loss']:.4f}, accuracy {metrics['val/accuracy']:.4f}")
             if self._metric not in ("accuracy", "loss"):
-                parts.append(f"{self._metric} {metrics[f'val/{self._metric}']:.4f}")
+                value = next(iter(held_out_names({self._metric: 0.0})))
+                parts.append(f"{self._metric} {metrics[value]:.4f}")
         parts += [f"{metrics['train/images_per_second']:,.0f} images/s", f"{left} left"]
         return " · ".join(parts)

@@ -51,8 +51,8 @@ def format_line(metrics: Mapping[str, Any]) -> str:
 class Tracker:
     """Writes metrics down as they come; a context manager.
 
-    A run that goes on from step s takes back what was written of later steps, so that its files read as if it
-    had never stopped.
+    A run that goes on from step s takes back what was written of later steps: no step is there twice. Where
+    it was asked to stop between two lines, there is a line for that step, too.
     """
 
     def __init__(self, directory: str | os.PathLike[str], *, step: int, tensorboard: bool = True):

@@ -79,6 +79,15 @@ def test_resized_crops_are_torchvisions_draws():
         assert stats.ks_2samp(np.round(ours), theirs[:, expected]).pvalue > 0.001
 
 
+def test_whether_a_crop_happens_does_not_decide_its_shape():
+    drawn = matrices(resized_crop=ResizedCrop(area=(0.2, 0.5), ratio=(0.5, 2.0), probability=0.5))
+    height, width, _, _ = boxes(drawn[(drawn != np.eye(3)).any((1, 2))])
+    wide = int((width / 70 > height / 40).sum())
+    always = boxes(matrices(resized_crop=ResizedCrop(area=(0.2, 0.5), ratio=(0.5, 2.0))))
+    share = float((always[1] / 70 > always[0] / 40).mean())
+    assert stats.binomtest(wide, len(height), share).pvalue > 0.001
+
+
 def test_where_no_crop_fits_torchvisions_largest_in_the_middle_is_taken():
     transforms = pytest.importorskip("torchvision.transforms")
     torch = pytest.importorskip("torch")

@@ -25,7 +25,7 @@ def test_all_faults_are_named_in_one_message():
         "mixing: values outside their ranges (3):\n"
         "  --augmentation.mixing.probability 2: must be 0 to 1\n"
         "  --augmentation.mixing.mixup-alpha 0 and no cutmix: one must be on; "
-        "--augmentation.mixing None mixes nothing\n"
+        "--augmentation.mixing.kind None mixes nothing\n"
         "  --augmentation.mixing.mode pair: partners must be Opposite; chosen ones are not mutual\n"
         "set them in these ranges."
     )

@@ -88,19 +88,20 @@ import numpy as np
 from pathlib import Path
 from sketch_jax.data.records import Examples
 from sketch_jax.data.split_file import write_split
+from sketch_jax.errors import InputError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 examples = Examples(ids=tuple(map(str, range(50_000))), labels=np.zeros(50_000, np.int32),
                     class_names=("a", "b"), read=str)
 try:
     write_split(Path(sys.argv[1]), examples, np.zeros(50_000, np.int32))
-except OSError as error:
-    print("refused", error.errno)
+except InputError as error:
+    print("refused", error)
 """
     path = tmp_path / "split.csv"
     command = [sys.executable, "-c", code, str(path)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert result.stdout.startswith("refused")
+    assert result.stdout.startswith(f"refused {path}: ")
     assert list(tmp_path.iterdir()) == []
 
 

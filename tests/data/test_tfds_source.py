@@ -108,6 +108,6 @@ def test_without_the_package_the_error_says_how_to_install_it(monkeypatch):
     with pytest.raises(InputError) as caught:
         load_tfds(Tfds(name="mnist"))
     assert str(caught.value) == (
-        "--source tfds: needs the package tensorflow-datasets, which is not installed; "
+        "--source.kind Tfds: needs the package tensorflow-datasets, which is not installed; "
         "in a clone of the project run python3 -m pip install -c constraints.txt -e '.[tfds]'"
     )

@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 
+from sketch_jax.metric_names import HIGHER_IS_BETTER
 from sketch_jax.optim.plateau import PlateauState, update_plateau
 from sketch_jax.optim.schedule_options import Plateau
 
 PEAK = 1e-3
 
 
-def history(better):
+def history(higher_is_better):
     """Sixty values that rise, stand still, jump, and fall; some equal the best, some just fail."""
     generator = np.random.default_rng(3)
     rising = np.minimum(0.5 + 0.02 * np.arange(60), 0.8) + generator.normal(size=60) * 0.01
@@ -19,13 +20,13 @@ def history(better):
     rising[45] = 0.95
     rising[50] = 0.95 * (1 + 0.5e-3)
     rising[20] = math.nan
-    return rising if better == "higher" else 2.0 - rising
+    return rising if higher_is_better else 2.0 - rising
 
 
 CASES = [
     Plateau(patience=2),
     Plateau(patience=0, factor=0.5, threshold=1e-3),
-    Plateau(patience=1, cooldown=3, factor=0.3, better="lower"),
+    Plateau(patience=1, cooldown=3, factor=0.3, metric="loss"),
     Plateau(patience=1, factor=0.2, minimum_learning_rate=3e-6),
     Plateau(patience=0, factor=0.1, threshold=0.0),
 ]
@@ -37,7 +38,7 @@ def test_the_rate_falls_where_torch_lets_it_fall(options):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=PEAK)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer,
-        mode={"higher": "max", "lower": "min"}[options.better],
+        mode="max" if HIGHER_IS_BETTER[options.metric] else "min",
         factor=options.factor,
         patience=options.patience,
         threshold=options.threshold,
@@ -45,7 +46,7 @@ def test_the_rate_falls_where_torch_lets_it_fall(options):
         min_lr=options.minimum_learning_rate,
     )
     state, falls = PlateauState(), set()
-    for metric in history(options.better):
+    for metric in history(HIGHER_IS_BETTER[options.metric]):
         scheduler.step(metric)
         state = update_plateau(options, PEAK, state, float(metric))
         assert PEAK * state.factor == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)

@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_tuned_runs import logits_of
 from tuned_runs import assert_same_leaves, begin_again_at, do_run, leaves_at, lines_of
 
-from sketch_jax.models.tuning_options import HeadOnly
+from sketch_jax.data.sources import Folder
+from sketch_jax.models.tuning_options import Everything, HeadOnly, Staged, TuningStage
 from sketch_jax.predictions import load_predictions
 from sketch_jax.run.trained_model import load_trained
 from sketch_jax.train.options import Ema, Swa
@@ -32,6 +34,7 @@ def test_the_average_is_evaluated_beside_the_weights_and_predicts_where_it_was_c
         name: value for line in lines if line["step"] == card["best"]["step"] for name, value in line.items()
     }
     place = "val" if kind == "raw" else prefix
+    assert card["best"][f"{place}/accuracy"] == pytest.approx(at_best[f"{place}/accuracy"])
     assert card["final_metrics"]["val/loss"] == pytest.approx(at_best[f"{place}/loss"], abs=1e-6)
     assert at_best["val/loss"] != pytest.approx(at_best[f"{prefix}/loss"], abs=1e-5)
     expected = load_predictions(directory / "predictions" / "test.npz").logits
@@ -56,6 +59,32 @@ def test_the_mean_is_that_of_the_checkpoints_at_ends_of_epochs_and_its_statistic
         if path.startswith("averaged/statistics/"):
             name = path.removeprefix("averaged/")
             assert not np.allclose(leaf, (first[name] + last[name]) / 2, rtol=0, atol=1e-4), path
+
+
+def test_a_mean_begins_anew_with_a_stage_and_is_over_the_ends_of_its_epochs(tmp_path):
+    stages = (TuningStage(first_epoch=0, tuning=HeadOnly()), TuningStage(first_epoch=2, tuning=Everything()))
+    do_run(tmp_path / "run", epochs=4, averaging=Swa(first_epoch=1), tuning=Staged(stages=stages))
+    third, last = leaves_at(tmp_path / "run", 12), leaves_at(tmp_path / "run", 16)
+    for name in ("trainable/classifier/kernel", "trainable/conv_stem/kernel"):
+        mean = (third[name] + last[name]) / 2
+        np.testing.assert_allclose(last[f"averaged/{name}"], mean, rtol=0, atol=1e-6)
+
+
+def test_statistics_of_a_mean_do_not_depend_on_the_order_of_the_table(tmp_path):
+    images = {"cat": 40, "dog": 215}  # grey levels: batches of one class would vary by noise alone
+    generator = np.random.default_rng(0)
+    for name, level in images.items():
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for index in range(40):
+            pixels = np.clip(generator.normal(level, 20, (32, 32)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{index:02d}.png")
+    source = Folder(root=str(tmp_path / "images"))
+    do_run(tmp_path / "run", averaging=Swa(first_epoch=0), source=source)
+    leaves = leaves_at(tmp_path / "run", 16)
+    name = "statistics/bn1/var"
+    mean_of_batches = leaves[f"averaged/{name}"]  # of unaugmented batches of 8 out of two far apart classes
+    trained = leaves[name]
+    assert 0.6 < np.median(mean_of_batches / trained) < 1.6
 
 
 def test_an_average_of_the_head_alone_is_all_that_is_kept(tmp_path):

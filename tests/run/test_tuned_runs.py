@@ -28,6 +28,7 @@ from sketch_jax.models.tuning_options import (
     Staged,
     TuningStage,
 )
+from sketch_jax.optim.schedule_options import Plateau
 from sketch_jax.predictions import load_predictions
 from sketch_jax.preprocessing import Preprocessing
 from sketch_jax.run.trained_model import load_trained
@@ -237,3 +238,12 @@ def test_attention_is_trained_over_stacked_blocks_with_an_average_in_parts(tmp_p
         InputError, match=re.escape("--model.scan-blocks True: blocks that run as a loop are")
     ):
         do_run(tmp_path / "other", model=model, tuning=LastBlocks())
+
+
+def test_the_factor_of_a_plateau_stays_over_the_border_of_a_stage(tmp_path):
+    stages = (TuningStage(first_epoch=0, tuning=HeadOnly()), TuningStage(first_epoch=2, tuning=Everything()))
+    falling = Plateau(metric="loss", patience=0, factor=0.5, threshold=0.99, warmup_epochs=0.0)
+    do_run(tmp_path / "run", epochs=4, schedule=falling, tuning=Staged(stages=stages))
+    lines = {line["step"]: line for line in lines_of(tmp_path / "run") if "train/loss" in line}
+    rates = [lines[step]["train/learning_rate"] for step in (4, 8, 10, 12, 16)]
+    assert rates == pytest.approx([3e-3, 3e-3, 1.5e-3, 1.5e-3, 0.75e-3])
