@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import jax
@@ -310,13 +310,9 @@ def result_of(future: Future[Value], stop: StopRequest) -> Value:
     Raises:
         StoppedError: the run was asked to stop meanwhile.
     """
-    while True:
-        try:
-            return future.result(timeout=SECONDS_BETWEEN_LOOKS)
-        except TimeoutError:
-            if future.done():
-                raise
-            stop.raise_if_requested()
+    while not wait([future], timeout=SECONDS_BETWEEN_LOOKS).done:
+        stop.raise_if_requested()
+    return future.result()
 
 
 def run_loop(setting: Setting, begun: Begun, calls: Calls) -> tuple[Outcome, float]:
