@@ -85,40 +85,59 @@ class Config:
             value = getattr(self, field)
             if value is not None and value < least:
                 raise InputError(f"--{field.replace('_', '-')} {value}: must be at least {least}")
+        _refuse_places(self)
         if self.batch_size % self.accumulation_steps:
             raise InputError(
                 f"--accumulation-steps {self.accumulation_steps}: must divide --batch-size {self.batch_size}"
                 "; choose a divisor"
             )
-        if isinstance(self.averaging, Swa) and self.epochs and self.averaging.first_epoch >= self.epochs:
-            raise InputError(
-                f"--averaging.first-epoch {self.averaging.first_epoch}: the run has {self.epochs} epochs; "
-                "begin earlier, or set more --epochs"
-            )
-        if isinstance(self.averaging, Swa) and self.selection.patience is not None:
-            raise InputError(
-                f"--selection.patience {self.selection.patience}: the mean over the last epochs needs all of "
-                "them; leave it out, or take --averaging.kind Ema"
-            )
-        refuse_faults(
-            f"--augmentation.stages that would never begin in {self.epochs} epochs",
-            [
-                f"first_epoch {stage.first_epoch}"
-                for stage in stages_of(self.augmentation)
-                if self.epochs and stage.first_epoch >= self.epochs
-            ],
-            "let them begin earlier, or set more --epochs",
-        )
-        if self.averaging is not None and isinstance(base_of(self.optimizer), ScheduleFreeAdamW):
-            raise InputError(
-                "--averaging: schedule-free training predicts with a mean of its own, which no other can "
-                "replace; take --averaging.kind None, or another optimizer"
-            )
+        _refuse_averages(self)
+        _refuse_late_stages(self)
         if self.model.frozen_precision != "float32" and isinstance(self.tuning, Everything):
             raise InputError(
                 f"--model.frozen-precision {self.model.frozen_precision}: nothing is frozen; leave it out, "
                 "or choose a tuning that freezes parameters"
             )
+
+
+def _refuse_places(config: Config) -> None:
+    """Refuses names that would lead elsewhere than below `runs/`."""
+    if not config.name or config.name in (".", "..") or Path(config.name).name != config.name:
+        raise InputError(f"--name {config.name!r}: must be the name of a directory below runs/, as 'first'")
+    if config.output_dir == "":
+        raise InputError("--output-dir '': is no directory; name one, or leave the option out")
+
+
+def _refuse_averages(config: Config) -> None:
+    """Refuses averages that the run leaves no place for."""
+    if isinstance(config.averaging, Swa) and config.epochs and config.averaging.first_epoch >= config.epochs:
+        raise InputError(
+            f"--averaging.first-epoch {config.averaging.first_epoch}: the run has {config.epochs} epochs; "
+            "begin earlier, or set more --epochs"
+        )
+    if isinstance(config.averaging, Swa) and config.selection.patience is not None:
+        raise InputError(
+            f"--selection.patience {config.selection.patience}: the mean over the last epochs needs all of "
+            "them; leave it out, or take --averaging.kind Ema"
+        )
+    if config.averaging is not None and isinstance(base_of(config.optimizer), ScheduleFreeAdamW):
+        raise InputError(
+            "--averaging: schedule-free training predicts with a mean of its own, which no other can "
+            "replace; take --averaging.kind None, or another optimizer"
+        )
+
+
+def _refuse_late_stages(config: Config) -> None:
+    """Refuses stages of augmentation that begin when the run is over."""
+    refuse_faults(
+        f"--augmentation.stages that would never begin in {config.epochs} epochs",
+        [
+            f"first_epoch {stage.first_epoch}"
+            for stage in stages_of(config.augmentation)
+            if config.epochs and stage.first_epoch >= config.epochs
+        ],
+        "let them begin earlier, or set more --epochs",
+    )
 
 
 def run_directory(config: Config) -> Path:

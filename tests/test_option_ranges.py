@@ -17,6 +17,10 @@ from sketch_jax.train.options import Checkpointing, Ema, Logging
         (lambda: Checkpointing(every_steps=0), "--checkpointing.every-steps 0: must be at least 1"),
         (lambda: Checkpointing(keep_last=0), "--checkpointing.keep-last 0: must be at least 1"),
         (lambda: Config(name="x", seed=-1), "--seed -1: must be at least 0"),
+        (lambda: Config(name=""), "--name '': must be the name of a directory below runs/"),
+        (lambda: Config(name=".."), "--name '..': must be the name of a directory below runs/"),
+        (lambda: Config(name="a/b"), "--name 'a/b': must be the name of a directory below runs/"),
+        (lambda: Config(name="x", output_dir=""), "--output-dir '': is no directory"),
         (
             lambda: PreprocessingChanges(crop_fraction=0.0),
             "--preprocessing.crop-fraction 0: must be above 0 and at most 1",

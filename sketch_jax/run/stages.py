@@ -98,10 +98,10 @@ def _train_and_predict(setting: Setting, card: Card, stop: StopRequest, checkpoi
     try:
         trained = train(setting, checkpoints, stop, lambda: card.write("running"))
     except StoppedError as stopped:
-        return _leave(setting, card, 0, stopped.signal_number, {})
+        return _leave(setting, card, 0, stopped.signal_number, bool(checkpoints.steps()), {})
     if stop.requested is not None and trained.outcome.interrupted:
         return _leave(
-            setting, card, trained.outcome.steps_taken, stop.requested, speed_facts(setting, trained)
+            setting, card, trained.outcome.steps_taken, stop.requested, True, speed_facts(setting, trained)
         )
     return _predict(setting, card, trained, checkpoints)
 
@@ -128,13 +128,15 @@ def model_record(setting: Setting) -> Mapping[str, Any]:
     }
 
 
-def _leave(setting: Setting, card: Card, taken: int, signal_number: int, facts: Mapping[str, Any]) -> Result:
-    """The end of a run that was asked to stop: everything is saved already."""
+def _leave(
+    setting: Setting, card: Card, taken: int, signal_number: int, saved: bool, facts: Mapping[str, Any]
+) -> Result:
+    """The end of a run that was asked to stop: what was trained is saved already."""
     card.write("interrupted", **facts)
     cause = "Ctrl-C" if signal_number == signal.SIGINT else signal.Signals(signal_number).name
     setting.console.print(
-        f"stopped by {cause} after {counted(taken, 'step')} of this start; all is saved: the same command "
-        "goes on",
+        f"stopped by {cause} after {counted(taken, 'step')} of this start; "
+        + ("all is saved: the same command goes on" if saved else "nothing was trained yet"),
         markup=False,
     )
     return Result(directory=setting.directory, exit_code=128 + signal_number, metrics={})

@@ -1,8 +1,9 @@
 """The training stage: programs compiled, images decoded, the loop run, checkpoints kept."""
 
 import dataclasses
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 import jax
@@ -296,12 +297,17 @@ def compile_and_decode(
 
 
 def in_background(call: Callable[..., Value], *arguments: Any) -> Future[Value]:
-    """Begins a call on a thread of its own."""
-    background = ThreadPoolExecutor(1)
-    try:
-        return background.submit(call, *arguments)
-    finally:
-        background.shutdown(wait=False)
+    """Begins a call on a thread of its own, which does not outlive the process."""
+    future: Future[Value] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(call(*arguments))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return future
 
 
 def result_of(future: Future[Value], stop: StopRequest) -> Value:

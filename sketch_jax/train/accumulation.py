@@ -51,7 +51,10 @@ def accumulated(differentiate: Differentiate, parts: int) -> Differentiate:
         nothing = jax.tree.map(jnp.zeros_like, trainable)
         start = (jnp.zeros((), jnp.float32), statistics, nothing)
         cut = Examples(*(cut_rows(leaf, parts) for leaf in examples))
-        (loss, statistics, gradients), _ = lax.scan(add, start, (cut, jax.random.split(key, parts)))
+        # XLA runs convolutions in a loop on a CPU up to 35 times slower (docs/log.md).
+        unroll = parts if jax.default_backend() == "cpu" else 1
+        keys = jax.random.split(key, parts)
+        (loss, statistics, gradients), _ = lax.scan(add, start, (cut, keys), unroll=unroll)
         return (loss, statistics), gradients
 
     return in_parts

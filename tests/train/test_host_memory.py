@@ -75,7 +75,8 @@ def test_temporary_buffers_of_a_step_are_used_again_without_new_page_faults():
         command = [sys.executable, "-c", STEPS, mode]
         return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
-    assert faults("keep") < 200, "of 2 steps"
+    # New pages would be 131,000 faults; some hundred come of what a kernel short of memory took away.
+    assert faults("keep") < 1_000, "of 2 steps"
     assert faults("default") > 50_000
 
 
