@@ -83,8 +83,21 @@ def path_faults(root: Path, paths: Iterable[str], *, allow_outside: bool) -> lis
 
 
 def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Entries of a folder, without hidden ones and what macOS leaves behind (`._*`, `__MACOSX`)."""
-    return (entry for entry in os.scandir(folder) if not entry.name.startswith((".", "__MACOSX")))
+    """Entries of a folder, without hidden ones and what macOS leaves behind (`._*`, `__MACOSX`).
+
+    Raises:
+        InputError: the folder cannot be listed.
+    """
+    try:
+        entries = os.scandir(folder)
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    return (entry for entry in entries if not entry.name.startswith((".", "__MACOSX")))
+
+
+def unreadable(path: Path, error: OSError) -> InputError:
+    """The error for a folder or a file that the system does not let be read."""
+    return InputError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk")
 
 
 def _walk(folder: Path, prefix: str, nested: bool, parents: frozenset[str]) -> Iterator[str]:

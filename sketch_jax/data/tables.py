@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from sketch_jax.data.files import unreadable
 from sketch_jax.errors import InputError, refuse_faults, suggestion
 
 
@@ -105,7 +106,10 @@ def _read_text(path: Path, option: str, required: bool) -> str:
             path.name, [entry.name for entry in folder if entry.is_file()]
         ) or "; give its name below the root" + ("" if required else f", or {option} None")
         raise InputError(f"{option}: there is no file {path}{near}")
-    encoded = path.read_bytes()
+    try:
+        encoded = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
     try:
         return encoded.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -83,7 +83,8 @@ def create_start(
     named, arguments = architecture_from(config)
     name = options.name or named
     if name is None:
-        raise InputError("--model.name is missing: the weights do not say which architecture they are of")
+        known = "there are no weights that would say it" if weights is None else "the weights do not say it"
+        raise InputError(f"--model.name is missing, and {known}; name an architecture, such as resnet18")
     if weights is None or not config:
         preprocessing = Preprocessing(image_size=image_size or default_image_size(name))
     else:

@@ -151,8 +151,8 @@ def _unreadable(path: Path, error: Exception) -> InputError:
         with open(path, "rb") as file:
             if file.read(4).startswith(_PICKLE_STARTS):
                 return refuse_pickle(path)
-    except OSError:
-        return InputError(f"{path}: cannot be read ({error}); check its permissions and the disk")
+    except OSError as cause:
+        return InputError(f"{path}: cannot be read ({cause.strerror}); check its permissions and the disk")
     return InputError(
         f"{path}: not a whole safetensors file ({error}; {path.stat().st_size:,} bytes): it is truncated, "
         "damaged or of another format; download or copy it again"

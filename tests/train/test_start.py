@@ -31,3 +31,8 @@ def test_weights_of_another_architecture_are_named_with_the_option_that_follows_
     )
     assert "pad_type='same'" in reason
     assert start(name=None, pretrained=source).model.name == "mobilenetv2_035"
+
+
+def test_without_a_name_and_without_weights_the_message_asks_for_a_name():
+    with pytest.raises(InputError, match="there are no weights that would say it; name an architecture"):
+        start(name=None, pretrained=None)
