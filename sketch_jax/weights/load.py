@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sketch_jax.errors import InputError
+from sketch_jax.errors import SHOWN_FAULTS, InputError
 from sketch_jax.trees import Tree, flatten, lies_under, unflatten
 from sketch_jax.weights.channels import fit_to_images, is_of_other_channels
 from sketch_jax.weights.head_rows import Rows, choose_rows
@@ -193,8 +193,9 @@ def _refuse_misfits(
     ]
     if faults:
         heading = f"{weights.origin}: the weights do not fit {architecture}: {len(faults)} tensors differ"
+        more = [f"  … and {len(faults) - SHOWN_FAULTS} more"] if len(faults) > SHOWN_FAULTS else []
         remedies = [*_channel_remedies(found, expected), _remedy(weights, architecture)]
-        raise InputError("\n".join([heading, *faults, *remedies]))
+        raise InputError("\n".join([heading, *faults[:SHOWN_FAULTS], *more, *remedies]))
 
 
 def _misfits(

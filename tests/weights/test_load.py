@@ -129,6 +129,15 @@ def test_all_misfits_are_listed_with_timms_names_and_shapes():
     ]
 
 
+def test_of_many_misfits_the_first_twenty_are_shown():
+    tensors = state_dict() | {f"blocks.0.more_{index}": np.zeros(2, np.float32) for index in range(25)}
+    with pytest.raises(InputError, match=r": 25 tensors differ\n") as raised:
+        fit_small(tensors, state_dict())
+    shown = [line for line in str(raised.value).splitlines() if line.startswith("  ")]
+    assert len(shown) == 21
+    assert shown[-1] == "  … and 5 more"
+
+
 def test_weights_of_another_model_are_told_by_their_name():
     other = {"patch_embed.proj.weight": np.zeros((4, 3, 2, 2), np.float32)}
     with pytest.raises(InputError) as raised:
