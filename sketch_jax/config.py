@@ -44,8 +44,9 @@ class Config:
     """Height and width of the model's input in pixels; None: what the weights or the architecture ask for."""
     accumulation_steps: int = 1
     """Parts that a batch is computed in, one after the other, so that larger ones fit on an accelerator (on a
-    CPU it saves no memory); each must be a whole number of images on every device. The gradients are those of the batch where the loss is a mean over
-    images; other losses, as soft macro-F1, and batch norms see a part at a time."""
+    CPU it saves no memory); each must be a whole number of images on every device. The gradients are those of
+    the batch where the loss is a mean over images; other losses, as soft macro-F1, and batch norms see a part
+    at a time."""
     source: Source = Doodles()
     """Where the labelled images come from."""
     split: Split = HoldOut()
