@@ -8,8 +8,9 @@ from typing import Any
 from sketch_jax.errors import InputError
 from sketch_jax.models.architectures import OF_THE_RUN, create_model
 from sketch_jax.preprocessing import Preprocessing
-from sketch_jax.run.trained_model import CHECKPOINTS, load_trained
+from sketch_jax.run.trained_model import load_trained
 from sketch_jax.serialization import from_json
+from sketch_jax.train.run_directory import CHECKPOINTS_NAME
 from sketch_jax.trees import Tree
 from sketch_jax.weights.names import to_flax
 from sketch_jax.weights.sources import DIRECTORY_PREFIX, open_weights
@@ -33,7 +34,7 @@ def open_exportable(source: Path) -> Exportable:
     Raises:
         InputError: it is neither, has no checkpoint yet, or does not say its architecture.
     """
-    if (source / CHECKPOINTS).is_dir():
+    if (source / CHECKPOINTS_NAME).is_dir():
         return _from_run(source)
     if not source.is_dir():
         raise InputError(f"{source}: no such directory; name a run's, or one that to-flax made")

@@ -111,7 +111,7 @@ def test_a_finished_run_started_again_takes_no_step_and_gives_the_same_predictio
     lines = metrics(directory)
     again = tiny(directory)
     assert again.returncode == 0, again.stderr
-    assert "going on from the checkpoint of step 8" in again.stdout
+    assert "all 8 steps are done already: predicting again" in again.stdout
     np.testing.assert_array_equal(before, load_predictions(directory / "predictions" / "test.npz").logits)
     assert metrics(directory) == lines
     kept = ("steps_taken", "images_per_second", "data_wait_share", "compile_seconds")
@@ -274,6 +274,18 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_step_and_a_remedy(tmp_
     assert "both must be finite; try a lower --optimizer.learning-rate" in done.stderr
     assert "Traceback" not in done.stderr
     assert card(tmp_path / "run")["status"] == "failed"
+
+
+def test_a_start_that_saved_nothing_gives_its_directory_to_another_configuration_and_split(tmp_path):
+    given = ["--schedule.warmup-epochs", "0", "--epochs", "1"]
+    failed = tiny(tmp_path / "run", *given, "--optimizer.learning-rate", "1e30")
+    assert failed.returncode == 2
+    other = [*given, "--split.fraction", "0.5"]
+    assert tiny(tmp_path / "run", *other).returncode == 0
+    assert tiny(tmp_path / "fresh", *other).returncode == 0
+    assert (tmp_path / "run" / "split.csv").read_bytes() == (tmp_path / "fresh" / "split.csv").read_bytes()
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "fresh")
+    assert len(list((tmp_path / "run").glob("events*"))) == len(list((tmp_path / "fresh").glob("events*")))
 
 
 def test_eight_devices_give_the_same_parameters_as_one(tmp_path):

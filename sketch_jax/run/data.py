@@ -19,8 +19,7 @@ from sketch_jax.data.split_file import read_split, write_split
 from sketch_jax.data.splits import create_folds, held_out_fold, split_rows
 from sketch_jax.errors import InputError
 from sketch_jax.preprocessing import Preprocessing
-
-SPLIT_FILE = "split.csv"
+from sketch_jax.train.run_directory import SPLIT_NAME, is_abandoned
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,7 +35,7 @@ class Data:
 
 
 def load_data(config: Config, directory: Path, console: Console) -> Data:
-    """Loads the source and its split: that of the run's directory where there is one, a new one else.
+    """Loads the source and its split: that of the run's directory where it goes on, a new one else.
 
     Raises:
         InputError: the source breaks a rule, the split does not fit it, or too few images are left to train.
@@ -46,8 +45,8 @@ def load_data(config: Config, directory: Path, console: Console) -> Data:
         dataset = load_source(
             config.source, progress=lambda done, total: bar.update(task, completed=done, total=total)
         )
-    split_file = directory / SPLIT_FILE
-    if split_file.is_file():
+    split_file = directory / SPLIT_NAME
+    if split_file.is_file() and not is_abandoned(directory):
         folds = read_split(split_file, dataset.train)
     else:
         folds = create_folds(config.split, dataset.train, config.seed)
@@ -68,8 +67,8 @@ def load_data(config: Config, directory: Path, console: Console) -> Data:
 
 def keep_split(directory: Path, data: Data) -> None:
     """Writes the split beside the run, unless it is there."""
-    if not (directory / SPLIT_FILE).is_file():
-        write_split(directory / SPLIT_FILE, data.dataset.train, data.folds)
+    if not (directory / SPLIT_NAME).is_file():
+        write_split(directory / SPLIT_NAME, data.dataset.train, data.folds)
 
 
 def decode_to_memory(

@@ -22,11 +22,9 @@ from sketch_jax.train.checkpoint_arrays import read_leaves
 from sketch_jax.train.checkpoints import Checkpoints
 from sketch_jax.train.division import Division, divide, keep_frozen_as, whole
 from sketch_jax.train.options import Swa, averages_predict
-from sketch_jax.train.run_directory import CONFIG_NAME, read_config_json
+from sketch_jax.train.run_directory import CHECKPOINTS_NAME, CONFIG_NAME, read_config_json
 from sketch_jax.train.start import Start
 from sketch_jax.trees import Tree, flatten, separate, unflatten
-
-CHECKPOINTS = "checkpoints"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,7 +53,7 @@ def load_trained(directory: Path) -> TrainedModel:
         InputError: there is no finished checkpoint, the optimizer was schedule-free, or the start weights are
             gone or have changed.
     """
-    checkpoints = directory / CHECKPOINTS
+    checkpoints = directory / CHECKPOINTS_NAME
     config = _config(directory)
     higher = config is None or HIGHER_IS_BETTER[config.selection.metric]
     with Checkpoints(

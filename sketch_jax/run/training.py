@@ -124,7 +124,12 @@ def restore(setting: Setting, checkpoints: Checkpoints) -> tuple[Phase, TrainSta
     restored = checkpoints.restore_latest(lambda step: template_at(setting, step))
     if restored is None:
         return setting.phases[0], initial_state(setting), {}
-    setting.console.print(f"going on from the checkpoint of step {restored.step:,}")
+    over = restored.step == setting.plan.steps
+    setting.console.print(
+        f"all {restored.step:,} steps are done already: predicting again"
+        if over
+        else f"going on from the checkpoint of step {restored.step:,}"
+    )
     phase = phase_of_state(setting.phases, restored.step)
     return phase, from_disk(restored.state, abstract_state(setting, phase)), restored.extra
 

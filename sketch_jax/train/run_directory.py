@@ -11,11 +11,16 @@ from typing import Any
 
 from sketch_jax.errors import InputError, refuse_faults
 from sketch_jax.files import PARTIAL_SUFFIX, make_directory, open_to_append, write_atomically
+from sketch_jax.train.checkpoint_seal import is_sealed
 from sketch_jax.train.differences import differences
 
 CONFIG_NAME = "config.json"
 CARD_NAME = "run.json"
+SPLIT_NAME = "split.csv"
+CHECKPOINTS_NAME = "checkpoints"
 LOCK_NAME = ".lock"
+OF_A_START = (CONFIG_NAME, CARD_NAME, SPLIT_NAME, "metrics.jsonl", "events.out.tfevents.*")
+"""What a start writes before its first checkpoint."""
 
 
 @contextlib.contextmanager
@@ -26,12 +31,13 @@ def open_run(
 
     Args:
         directory: of the run.
-        config: its configuration as JSON values; written at the first start, compared at later ones.
+        config: its configuration as JSON values; written at the first start, compared at later ones
+            once there is a checkpoint. What a start left that saved none is removed.
         free_fields: dotted paths of fields, or of groups of them, that may change from start to start without
             making it another run.
 
     Yields:
-        Whether the run was begun before.
+        Whether there is a checkpoint to go on from.
 
     Raises:
         InputError: the directory cannot be written, another process holds it, or it was begun with another
@@ -42,12 +48,29 @@ def open_run(
         _lock(lock, place)
         for partial in place.glob(f".*{PARTIAL_SUFFIX}"):
             partial.unlink()
-        begun = (place / CONFIG_NAME).exists()
         refuse_other_config(place, config, free_fields)
+        if is_abandoned(place):
+            _clear(place)
         text = _format(config)
-        if not begun or (place / CONFIG_NAME).read_text() != text:
+        if not (place / CONFIG_NAME).exists() or (place / CONFIG_NAME).read_text() != text:
             write_atomically(place / CONFIG_NAME, text)
-        yield begun
+        yield has_checkpoint(place)
+
+
+def has_checkpoint(directory: Path) -> bool:
+    """Whether a run saved something that another configuration must not go on from."""
+    return any(is_sealed(checkpoint) for checkpoint in (directory / CHECKPOINTS_NAME).glob("*"))
+
+
+def is_abandoned(directory: Path) -> bool:
+    """Whether what a directory holds is of starts alone that ended before their first checkpoint."""
+    return (directory / CONFIG_NAME).exists() and not has_checkpoint(directory)
+
+
+def _clear(place: Path) -> None:
+    for pattern in OF_A_START:
+        for path in place.glob(pattern):
+            path.unlink()
 
 
 def _lock(lock: io.FileIO, place: Path) -> None:
@@ -83,12 +106,12 @@ def read_config_json(directory: Path) -> dict[str, Any]:
 
 
 def refuse_other_config(directory: Path, given: Mapping[str, Any], free_fields: Sequence[str]) -> None:
-    """Checks that a run, if one was begun in a directory, has the configuration that is given.
+    """Checks that a run, if a directory holds checkpoints of one, has the configuration that is given.
 
     Raises:
         InputError: it does not; each field that differs is named.
     """
-    if not (directory / CONFIG_NAME).exists():
+    if not (directory / CONFIG_NAME).exists() or not has_checkpoint(directory):
         return
     stored = read_config_json(directory)
     free = tuple(f"{field}." for field in free_fields)

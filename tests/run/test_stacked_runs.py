@@ -28,7 +28,7 @@ def test_a_run_over_stacked_blocks_learns_and_keeps_what_single_blocks_do(tmp_pa
     np.testing.assert_allclose(logits[1], logits[0], rtol=0, atol=0.05)
     again = tiny(stacked, *OPTIONS, "--model.scan-blocks", "True")
     assert again.returncode == 0, again.stderr
-    assert "going on from the checkpoint of step 8" in again.stdout
+    assert "all 8 steps are done already: predicting again" in again.stdout
     restored = load_predictions(stacked / "predictions" / "test.npz").logits
     np.testing.assert_array_equal(restored, logits[1])
     assert card(stacked)["status"] == "finished"

@@ -28,6 +28,12 @@ CONFIG = {
 }
 
 
+def save_a_checkpoint(directory) -> None:
+    checkpoint = directory / "checkpoints" / "10"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "checkpoint.json").write_text("{}")
+
+
 def changed(**fields) -> dict:
     return json.loads(json.dumps(CONFIG)) | fields
 
@@ -38,6 +44,7 @@ def test_a_new_run_makes_its_directory_and_writes_its_configuration(tmp_path):
     text = (tmp_path / "runs" / "first" / "config.json").read_text()
     assert json.loads(text) == CONFIG
     assert text.startswith('{\n  "seed": 0,')
+    save_a_checkpoint(tmp_path / "runs" / "first")
     with open_run(tmp_path / "runs" / "first", CONFIG) as begun:
         assert begun is True
     assert (tmp_path / "runs" / "first" / "config.json").read_text() == text
@@ -45,7 +52,7 @@ def test_a_new_run_makes_its_directory_and_writes_its_configuration(tmp_path):
 
 def test_another_configuration_is_refused_field_by_field(tmp_path):
     with open_run(tmp_path, CONFIG):
-        pass
+        save_a_checkpoint(tmp_path)
     other = changed(seed=1, model={"name": "resnet34", "extra": None}, sizes=[96])
     with pytest.raises(InputError) as caught, open_run(tmp_path, other):
         pass
@@ -61,9 +68,28 @@ def test_another_configuration_is_refused_field_by_field(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text()) == CONFIG
 
 
+def test_what_a_start_left_that_saved_no_checkpoint_is_replaced_and_nothing_else(tmp_path):
+    with open_run(tmp_path, CONFIG):
+        write_run_card(tmp_path, {"status": "failed", "wall_seconds": 100.0})
+        for name in ("split.csv", "metrics.jsonl", "events.out.tfevents.1.host.2", "notes.txt"):
+            (tmp_path / name).write_text("of the first start")
+        (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    with open_run(tmp_path, changed(seed=1)) as begun:
+        assert not begun
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {".lock", "config.json", "notes.txt", "checkpoints"}
+    assert json.loads((tmp_path / "config.json").read_text()) == changed(seed=1)
+
+
+def test_a_split_that_lies_ready_before_the_first_start_is_kept(tmp_path):
+    (tmp_path / "split.csv").write_text("by hand")
+    with open_run(tmp_path, CONFIG):
+        assert (tmp_path / "split.csv").read_text() == "by hand"
+
+
 def test_free_fields_may_change_and_the_new_value_is_written(tmp_path):
     with open_run(tmp_path, CONFIG):
-        pass
+        save_a_checkpoint(tmp_path)
     other = changed(logging={"every_steps": 5})
     with pytest.raises(InputError, match=r"logging.every_steps: 20 → 5"), open_run(tmp_path, other):
         pass
@@ -74,7 +100,7 @@ def test_free_fields_may_change_and_the_new_value_is_written(tmp_path):
 
 def test_a_free_field_frees_no_field_that_only_begins_like_it(tmp_path):
     with open_run(tmp_path, {"log": 1, "logging": 1}):
-        pass
+        save_a_checkpoint(tmp_path)
     with (
         pytest.raises(InputError, match="logging: 1 → 2"),
         open_run(tmp_path, {"log": 2, "logging": 2}, free_fields=("log",)),
@@ -84,6 +110,7 @@ def test_a_free_field_frees_no_field_that_only_begins_like_it(tmp_path):
 
 def test_a_configuration_that_is_no_json_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{")
+    save_a_checkpoint(tmp_path)
     with (
         pytest.raises(InputError, match=r"config.json: not JSON .*; remove the directory"),
         open_run(tmp_path, CONFIG),
@@ -119,8 +146,7 @@ def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
     )
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
-    with open_run(tmp_path, {}) as begun:
-        assert begun
+    with open_run(tmp_path, {}):
         assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
 
 
