@@ -89,7 +89,7 @@ def summary(counts: Counts) -> dict[str, float]:
     return {
         "accuracy": float(counts.ranks[:1].sum() / counts.rows),
         "top5_accuracy": float(counts.ranks[:5].sum() / counts.rows),
-        "macro_f1": f1_of_confusion(counts.confusion, all_classes=False),
+        "macro_f1": macro_f1(counts.confusion),
         "loss": float("nan") if counts.not_finite else counts.loss * UNIT / counts.rows,
         "expected_calibration_error": calibration_error(counts),
     }
@@ -117,16 +117,15 @@ def per_class_recall(counts: Counts) -> Float[np.ndarray, " classes"]:
     return np.where(rows > 0, np.diag(counts.confusion) / np.maximum(rows, 1), np.nan)
 
 
-def f1_of_confusion(confusion: Int[np.ndarray, "classes classes"], *, all_classes: bool) -> float:
-    """Unweighted mean of F1 over classes.
+def macro_f1(confusion: Int[np.ndarray, "classes classes"]) -> float:
+    """Unweighted mean of F1 over the classes that occur as a label or an answer.
 
     Args:
         confusion: rows of each label and answer.
-        all_classes: whether a class that is neither label nor answer counts, with 0.
     """
     occurrences = confusion.sum(axis=0) + confusion.sum(axis=1)
     scores = 2 * np.diag(confusion) / np.maximum(occurrences, 1)
-    return float(scores.mean() if all_classes else scores[occurrences > 0].mean())
+    return float(scores[occurrences > 0].mean())
 
 
 def log_softmax(logits: LogitRows) -> LogitRows:
@@ -134,27 +133,3 @@ def log_softmax(logits: LogitRows) -> LogitRows:
     with np.errstate(invalid="ignore"):
         shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
         return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
-def cross_entropy(logits: LogitRows, labels: LabelRows) -> float:
-    """Mean negative log-likelihood in nats."""
-    return float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())
-
-
-def accuracy(logits: LogitRows, labels: LabelRows) -> float:
-    """Share of rows whose largest logit is the label's; ties go to the lowest class.
-
-    >>> accuracy(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]))
-    0.5
-    """
-    return float((logits.argmax(axis=-1) == labels).mean())
-
-
-def top_k_accuracy(logits: LogitRows, labels: LabelRows, k: int) -> float:
-    """Share of rows whose label is among the k largest logits; ties go to the lowest class."""
-    return float(count(logits, labels).ranks[:k].sum() / len(labels))
-
-
-def macro_f1(logits: LogitRows, labels: LabelRows, *, all_classes: bool = False) -> float:
-    """Unweighted mean of F1 over the classes that occur as a label or an answer, or over all classes."""
-    return f1_of_confusion(count(logits, labels).confusion, all_classes=all_classes)

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 from jax import numpy as jnp
 from jaxtyping import Array, Float
@@ -41,10 +40,3 @@ def join_log_probabilities(
     """
     columns = [part[:, np.array(members)] for part, members in zip(parts, tasks.members, strict=True)]
     return sum(columns[1:], columns[0])
-
-
-def join_tasks(logits: HeadLogits, tasks: Tasks) -> Float[Array, "batch classes"]:
-    """Class logits from one logit a task's class, side by side: sums of the tasks' log-softmax."""
-    counts = [len(names) for names in tasks.class_names]
-    parts = [jax.nn.log_softmax(part.astype(jnp.float32), axis=-1) for part in split_logits(logits, counts)]
-    return join_log_probabilities(parts, tasks)

@@ -5,12 +5,10 @@ same path: `head/fc1/kernel` in place of `head/kernel`.
 """
 
 import dataclasses
-import itertools
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-import jax
 from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float
@@ -163,22 +161,6 @@ def replace_head(
         init=init,
         head=head,
     )
-
-
-def split_tasks(logits: Float[Array, "*axes classes"], tasks: Mapping[str, int]) -> dict[str, jax.Array]:
-    """The logits of each task.
-
-    Args:
-        logits: of all tasks side by side.
-        tasks: classes of each, in their order (`Model.tasks`).
-
-    >>> {name: part.tolist() for name, part in split_tasks(jnp.arange(5), {"mask": 3, "gender": 2}).items()}
-    {'mask': [0, 1, 2], 'gender': [3, 4]}
-    """
-    ends = list(itertools.accumulate(tasks.values()))
-    return {
-        task: logits[..., end - count : end] for (task, count), end in zip(tasks.items(), ends, strict=True)
-    }
 
 
 def subtree(tree: Tree, path: str) -> Tree:

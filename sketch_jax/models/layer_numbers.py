@@ -10,11 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-import jax
-
 from sketch_jax.models.architectures import family_name
-from sketch_jax.models.model import Model
-from sketch_jax.trees import flatten, unstack_blocks
 
 Place = tuple[float, ...]
 """0 for the stem; 1 and the numbers in the path for blocks; infinity for what is left."""
@@ -101,12 +97,6 @@ class Layers:
     def count(self) -> int:
         """Number of layers, stem and head included."""
         return max(self.numbers.values()) + 1
-
-
-def layers_of(model: Model) -> Layers:
-    """The layers of a model; its parameters are described, not made."""
-    params, _ = jax.eval_shape(model.init, jax.random.key(0))
-    return number_layers(model.name, flatten(unstack_blocks(params)))
 
 
 def number_layers(name: str, paths: Iterable[str]) -> Layers:

@@ -3,7 +3,7 @@
 import dataclasses
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from sketch_jax.config import Config, config_to_json, run_directory
 from sketch_jax.inference.submission import write_submission
 from sketch_jax.metric_names import HIGHER_IS_BETTER
-from sketch_jax.metrics import count, per_class_recall, summarise
+from sketch_jax.metrics import Counts, count, per_class_recall, summary
 from sketch_jax.predictions import Predictions, save_predictions
 from sketch_jax.run.card import Card, speed_facts
 from sketch_jax.run.data import keep_split
@@ -29,7 +29,7 @@ from sketch_jax.train.host_memory import keep_freed_memory
 from sketch_jax.train.loop import held_out_names
 from sketch_jax.train.options import Swa, averages_predict
 from sketch_jax.train.program_cache import keep_compiled_programs
-from sketch_jax.train.run_directory import open_run, refuse_other_config
+from sketch_jax.train.run_directory import CHECKPOINTS_NAME, open_run, refuse_other_config
 from sketch_jax.train.signals import StoppedError, StopRequest, catch_stop_signals
 from sketch_jax.train.state import TrainState, from_disk
 
@@ -75,7 +75,7 @@ def run(config: Config, console: Console | None = None) -> Result:
     with (
         open_run(setting.directory, stated, free_fields=FREE_FIELDS),
         Checkpoints(
-            setting.directory / "checkpoints",
+            setting.directory / CHECKPOINTS_NAME,
             report=lambda text: setting.console.print(text, markup=False),
             keep_last=config.checkpointing.keep_last,
             higher_is_better=HIGHER_IS_BETTER[config.selection.metric],
@@ -148,24 +148,24 @@ def _predict(setting: Setting, card: Card, trained: Trained, checkpoints: Checkp
     data, folder = setting.data, setting.directory / "predictions"
     folder.mkdir(exist_ok=True)
     files = [(setting.directory / "run.json", "what ran, how fast, how well")]
-    metrics: dict[str, float] = {}
-    recalls: dict[str, Mapping[str, float]] = {}
+    found: dict[str, Counts] = {}
     if len(data.validation_rows):
         held_out = predict(state, data.dataset.train, data.validation_rows, trained.cache)
         files.append(_save(folder / "validation.npz", held_out, "held-out"))
-        metrics |= {f"val/{name}": value for name, value in _summary(held_out).items()}
-        recalls["val"] = _recalls(held_out)
-    test = None
+        found["val"] = count(held_out.logits, held_out.labels)
     if data.dataset.test is not None:
         test = predict(state, data.dataset.test, np.arange(len(data.dataset.test)), None)
         files.append(_save(folder / "test.npz", test, "test"))
-        metrics |= {f"test/{name}": value for name, value in _summary(test).items()}
-        recalls["test"] = _recalls(test)
+        found["test"] = count(test.logits, test.labels)
         if data.dataset.submission is not None:
             path = setting.directory / "submission.csv"
             write_submission(path, test, data.dataset.submission)
             files.append((path, f"answers for {len(test.ids):,} images, in the sample submission's layout"))
     files.append((checkpoints.directory, f"steps {', '.join(map(str, checkpoints.steps()))}"))
+    metrics = {
+        f"{of}/{name}": value for of, counts in found.items() for name, value in summary(counts).items()
+    }
+    recalls = {of: _recalls(counts, data.dataset.train.class_names) for of, counts in found.items()}
     card.write(
         "finished",
         **(speed_facts(setting, trained) or card.earlier_speed),
@@ -204,15 +204,10 @@ def _best_metric(setting: Setting, best: Restored, metrics: Mapping[str, float])
     return held_out_names({selected_metric(setting): best.metric})
 
 
-def _summary(predictions: Predictions) -> dict[str, float]:
-    return summarise(predictions.logits, predictions.labels)
-
-
-def _recalls(predictions: Predictions) -> dict[str, float]:
+def _recalls(counts: Counts, class_names: Sequence[str]) -> dict[str, float]:
     """Share of each class's images that are answered rightly; of classes without images there is none."""
-    found = per_class_recall(count(predictions.logits, predictions.labels))
-    names = predictions.class_names
-    return {name: float(value) for name, value in zip(names, found, strict=True) if np.isfinite(value)}
+    found = per_class_recall(counts)
+    return {name: float(value) for name, value in zip(class_names, found, strict=True) if np.isfinite(value)}
 
 
 def _save(path: Path, predictions: Predictions, what: str) -> tuple[Path, str]:
