@@ -1,7 +1,8 @@
 """Choices among the classes of a data set: by name, or by how many images they have."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -32,6 +33,14 @@ class NamedClasses:
 
 
 ClassChoice = SmallClasses | NamedClasses
+
+Choose = Callable[[ClassChoice, str], Bool[np.ndarray, " classes"]]
+"""Marks the classes of a choice; takes the option that holds it, for messages."""
+
+
+def unknown_classes(choice: ClassChoice, option: str) -> NoReturn:
+    """What stands for a `Choose` where neither names nor numbers of images are known."""
+    raise ValueError(f"{option} {choice}: the classes of the data set are not known here")
 
 
 def chosen_classes(

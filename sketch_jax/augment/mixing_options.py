@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
+from sketch_jax.class_choice import ClassChoice, SmallClasses
 from sketch_jax.errors import refuse_faults
 
 MixMode = Literal["batch", "pair", "element"]
@@ -102,15 +103,10 @@ class SameLabel:
 class OfClasses:
     """Another image of the batch, of given classes; while there is none, images stay as they are."""
 
-    classes: tuple[int, ...]
-    """Class indices, from 0."""
+    choice: ClassChoice = SmallClasses()
+    """Which classes."""
     excluded: bool = False
     """Whether the partner must be of any other class instead."""
-
-    def __post_init__(self):
-        """Refuses an empty list."""
-        if not self.classes:
-            _refuse([f"{PLACE}.partner.classes is empty: must name a class at least"])
 
 
 Partner: TypeAlias = Opposite | SameLabel | OfClasses

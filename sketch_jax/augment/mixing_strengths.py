@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from sketch_jax.augment.mixing_options import (
+    PLACE,
     HalfImage,
     Mixing,
     OfClasses,
@@ -18,7 +19,7 @@ from sketch_jax.augment.mixing_options import (
     SameLabel,
     SizedBox,
 )
-from sketch_jax.errors import InputError
+from sketch_jax.class_choice import Choose, unknown_classes
 
 MODES = ("batch", "pair", "element")
 BOXES = (RandomBox, SizedBox, HalfImage, Region)
@@ -67,7 +68,10 @@ class MixingLayout:
 
 
 def create_mixing(
-    stages: Sequence[Mixing | None], class_count: int, steps_per_epoch: int
+    stages: Sequence[Mixing | None],
+    class_count: int,
+    steps_per_epoch: int,
+    choose: Choose = unknown_classes,
 ) -> tuple[MixingLayout, MixingStrengths]:
     """The mixing of stages as arrays with an axis for them in front, and the layout that holds them all.
 
@@ -75,6 +79,7 @@ def create_mixing(
         stages: None: the stage mixes nothing. At least one does.
         class_count: number of classes.
         steps_per_epoch: batches of an epoch.
+        choose: marks the classes of a choice.
 
     Raises:
         InputError: a partner's class does not exist.
@@ -85,29 +90,13 @@ def create_mixing(
         cutmix=any(mixing.cutmix is not None for mixing in mixings),
         chosen_partners=any(not isinstance(mixing.partner, Opposite) for mixing in mixings),
     )
-    strengths = [_strengths_of(mixing, class_count, steps_per_epoch) for mixing in stages]
+    strengths = [_strengths_of(mixing, class_count, steps_per_epoch, choose) for mixing in stages]
     return layout, jax.tree.map(lambda *parts: np.stack(parts), *strengths)
 
 
-def mark_classes(classes: Sequence[int], class_count: int, place: str) -> Bool[np.ndarray, " class"]:
-    """Which classes are among some.
-
-    Args:
-        classes: their indices.
-        class_count: number of classes.
-        place: the flag, for messages.
-
-    Raises:
-        InputError: an index is not that of a class.
-    """
-    unknown = [index for index in classes if not 0 <= index < class_count]
-    if unknown:
-        shown = ", ".join(map(str, unknown))
-        raise InputError(f"{place} {shown}: must be class indices, 0 to {class_count - 1}")
-    return np.isin(np.arange(class_count), np.asarray(classes, np.int64))
-
-
-def _strengths_of(mixing: Mixing | None, class_count: int, steps_per_epoch: int) -> MixingStrengths:
+def _strengths_of(
+    mixing: Mixing | None, class_count: int, steps_per_epoch: int, choose: Choose
+) -> MixingStrengths:
     on = mixing is not None
     mixing = Mixing() if mixing is None else mixing
     box, partner, until = mixing.cutmix, mixing.partner, mixing.until_epoch
@@ -122,7 +111,7 @@ def _strengths_of(mixing: Mixing | None, class_count: int, steps_per_epoch: int)
         region=np.array(_edges(box) if isinstance(box, Region) else (0.0, 1.0, 0.0, 1.0)),
         mode=np.array(MODES.index(mixing.mode)),
         partner=np.array(PARTNERS.index(type(partner))),
-        partner_classes=_partner_classes(partner, class_count),
+        partner_classes=_partner_classes(partner, class_count, choose),
         every=np.array(mixing.every_batches),
         until_step=np.array(ENDLESS if until is None else round(until * steps_per_epoch)),
     )
@@ -139,11 +128,13 @@ def _edges(region: Region) -> tuple[float, float, float, float]:
     return region.top, region.bottom, region.left, region.right
 
 
-def _partner_classes(partner: Opposite | SameLabel | OfClasses, class_count: int) -> np.ndarray:
+def _partner_classes(
+    partner: Opposite | SameLabel | OfClasses, class_count: int, choose: Choose
+) -> np.ndarray:
     if not isinstance(partner, OfClasses):
         return np.ones(class_count, bool)
-    named = mark_classes(partner.classes, class_count, "--augmentation.mixing.partner.classes")
-    return ~named if partner.excluded else named
+    chosen = choose(partner.choice, f"{PLACE}.partner.choice")
+    return ~chosen if partner.excluded else chosen
 
 
 def _in_32_bits(values: np.ndarray) -> np.ndarray:

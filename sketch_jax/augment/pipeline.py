@@ -14,11 +14,12 @@ from sketch_jax.augment.mixing import mix, mixing_due
 from sketch_jax.augment.operations import change_bytes, changes_bytes
 from sketch_jax.augment.options import Augmentation
 from sketch_jax.augment.photometry import PHOTOMETRIC
-from sketch_jax.augment.plan import Choose, Layouts, Plan, create_plan, plan_at, unknown_classes
+from sketch_jax.augment.plan import Layouts, Plan, create_plan, plan_at
 from sketch_jax.augment.policies.apply import Matrices, apply_policy
 from sketch_jax.augment.policies.repertoire import Layout, Repertoire
 from sketch_jax.augment.resample import warp, warp_from
 from sketch_jax.augment.strengths import Strengths, is_on
+from sketch_jax.class_choice import Choose, unknown_classes
 from sketch_jax.keys import stream
 
 Step = int | Int[Array, ""]

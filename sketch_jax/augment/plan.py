@@ -1,8 +1,7 @@
 """Augmentation as data: the arrays of all stages, of which a step reads those of its own."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,9 +13,7 @@ from sketch_jax.augment.mixing_strengths import MixingLayout, MixingStrengths, c
 from sketch_jax.augment.options import Augmentation
 from sketch_jax.augment.policies.repertoire import Layout, Repertoire, create_repertoire
 from sketch_jax.augment.strengths import Strengths, create_strengths, stack_strengths
-from sketch_jax.class_choice import ClassChoice
-
-Choose = Callable[[ClassChoice], Bool[np.ndarray, " class"]]
+from sketch_jax.class_choice import Choose, unknown_classes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +26,9 @@ class Layouts:
     """None: no stage mixes."""
 
 
+ONLY_CLASSES = "--augmentation.only-classes"
+
+
 class Plan(NamedTuple):
     """Arrays with an axis for the stages in front; or those of one stage."""
 
@@ -37,11 +37,6 @@ class Plan(NamedTuple):
     mixing: MixingStrengths | None
     classes: Bool[Array | np.ndarray, "*stages class"] | None
     """Classes whose images are augmented. None: all are, in every stage."""
-
-
-def unknown_classes(choice: ClassChoice) -> NoReturn:
-    """What stands for a choice of classes where neither names nor numbers of images are known."""
-    raise ValueError(f"{choice}: the classes of the data set are not known here")
 
 
 def create_plan(
@@ -67,7 +62,7 @@ def create_plan(
     if any(part.policy is not None for part in parts):
         policy = create_repertoire([part.policy for part in parts])
     if any(part.mixing is not None for part in parts):
-        mixing = create_mixing([part.mixing for part in parts], class_count, steps_per_epoch)
+        mixing = create_mixing([part.mixing for part in parts], class_count, steps_per_epoch, choose)
     plan = Plan(
         strengths=stack_strengths([create_strengths(part) for part in parts]),
         repertoire=policy[1],
@@ -96,4 +91,4 @@ def _classes_of(parts: list[Augmentation], class_count: int, choose: Choose) -> 
     if all(choice is None for choice in choices):
         return None
     everything = np.ones(class_count, bool)
-    return np.stack([everything if choice is None else choose(choice) for choice in choices])
+    return np.stack([everything if choice is None else choose(choice, ONLY_CLASSES) for choice in choices])

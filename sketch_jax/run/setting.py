@@ -130,21 +130,21 @@ def create_at_size(
             model = model_at_size(config.model, start, image_size, class_count, heads, ordinal_heads)
         except InputError as error:
             raise InputError(f"--augmentation.stages at image size {image_size}: {error}") from error
-    choose = functools.partial(augmented_classes, data)
+    choose = functools.partial(marked_classes, data)
     augment = create_augment(
         config.augmentation, class_count, plan.steps_per_epoch, image_size, choose=choose
     )
     return AtSize(model, augment)
 
 
-def augmented_classes(data: Data, choice: ClassChoice) -> np.ndarray:
-    """Whether the images of each class are augmented.
+def marked_classes(data: Data, choice: ClassChoice, option: str) -> np.ndarray:
+    """Whether each class of the data is of a choice that an option holds.
 
     Raises:
         InputError: a name is of no class or task.
     """
     names, tasks = data.dataset.train.class_names, data.dataset.tasks
-    return chosen_classes(choice, class_counts(data), names, tasks, option="--augmentation.only-classes")
+    return chosen_classes(choice, class_counts(data), names, tasks, option=option)
 
 
 def refuse_unmeasured(config: Config, held_out: int) -> None:

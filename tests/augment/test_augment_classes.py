@@ -26,8 +26,8 @@ RARE = Augmentation(
 )
 
 
-def choose(choice) -> np.ndarray:
-    return chosen_classes(choice, np.ones(CLASSES, int), "abcde", option="--augmentation.only-classes")
+def choose(choice, option) -> np.ndarray:
+    return chosen_classes(choice, np.ones(CLASSES, int), "abcde", option=option)
 
 
 def changed(options, step: int = 0) -> tuple[np.ndarray, np.ndarray]:

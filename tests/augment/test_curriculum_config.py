@@ -11,7 +11,7 @@ from sketch_jax.class_choice import NamedClasses
 from sketch_jax.config import Config, config_from_json, config_to_json
 from sketch_jax.main import parse_config
 
-HALF = Mixing(cutmix=HalfImage(split="left_right"), partner=OfClasses(classes=(2, 5), excluded=True))
+HALF = Mixing(cutmix=HalfImage(split="left_right"), partner=OfClasses(excluded=True))
 STAGES = Curriculum(
     stages=(
         Stage(first_epoch=0, image_size=96),

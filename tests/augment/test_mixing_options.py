@@ -2,7 +2,6 @@ import pytest
 
 from sketch_jax.augment.mixing_options import (
     Mixing,
-    OfClasses,
     Opposite,
     RandomBox,
     Region,
@@ -42,7 +41,6 @@ def test_all_faults_are_named_in_one_message():
         (SizedBox, {"least": 0.8, "most": 0.2}, "cutmix.least"),
         (Region, {"top": 0.5, "bottom": 0.5}, "cutmix.top"),
         (Region, {"top": 0.0, "bottom": 0.5, "left": 0.5, "right": 1.1}, "cutmix.left"),
-        (OfClasses, {"classes": ()}, "partner.classes"),
     ],
 )
 def test_each_range_is_held(record, values, flag):

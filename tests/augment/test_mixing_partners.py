@@ -7,6 +7,7 @@ from scipy import stats
 from sketch_jax.augment.mixing import Partners, choose_partners, mix
 from sketch_jax.augment.mixing_options import HalfImage, Mixing, OfClasses, Opposite, SameLabel
 from sketch_jax.augment.mixing_strengths import create_mixing
+from sketch_jax.class_choice import NamedClasses, chosen_classes
 from sketch_jax.errors import InputError
 
 CLASSES = 6
@@ -15,8 +16,14 @@ COUNT = len(LABELS)
 ALL_COUNT = np.ones(COUNT, bool)
 
 
+def choose(choice, option):
+    """Of classes that are named by their numbers; of class 2 there are few images."""
+    counts = np.array([3, 2, 1, 2, 2, 2])
+    return chosen_classes(choice, counts, [str(number) for number in range(CLASSES)], option=option)
+
+
 def partners(partner, seed: int = 0, mask=ALL_COUNT, labels=LABELS) -> Partners:
-    layout, stages = create_mixing([Mixing(partner=partner)], CLASSES, 10)
+    layout, stages = create_mixing([Mixing(partner=partner)], CLASSES, 10, choose)
     strengths = jax.tree.map(lambda values: values[0], stages)
     key = jax.random.key(seed)
     chosen = choose_partners(key, strengths, layout, jnp.asarray(labels), jnp.asarray(mask))
@@ -48,22 +55,22 @@ def test_partners_of_the_same_label_are_drawn_alike_and_lonely_images_have_none(
 
 
 def test_partners_of_given_classes_are_of_these_and_never_the_image_itself():
-    times = drawn(OfClasses(classes=(2, 5)))
+    times = drawn(OfClasses(choice=NamedClasses(classes=("2", "5"))))
     allowed = np.isin(LABELS, (2, 5)) & ~np.eye(COUNT, dtype=bool)
     np.testing.assert_array_equal(times > 0, allowed)
     assert stats.chisquare(times[0, 5:]).pvalue > 0.001
 
 
 def test_partners_may_be_of_any_other_class_instead():
-    times = drawn(OfClasses(classes=(0, 1), excluded=True))
+    times = drawn(OfClasses(choice=NamedClasses(classes=("0", "1")), excluded=True))
     np.testing.assert_array_equal(times > 0, np.isin(LABELS, (2, 5)) & ~np.eye(COUNT, dtype=bool))
 
 
 def test_without_an_allowed_image_in_the_batch_none_has_a_partner():
-    assert not partners(OfClasses(classes=(3, 4))).found.any()
+    assert not partners(OfClasses(choice=NamedClasses(classes=("3", "4")))).found.any()
 
 
-@pytest.mark.parametrize("partner", [SameLabel(), OfClasses(classes=(5, 0))])
+@pytest.mark.parametrize("partner", [SameLabel(), OfClasses(choice=NamedClasses(classes=("5", "0")))])
 def test_rows_that_do_not_count_and_unknown_labels_are_nobodys_partner(partner):
     labels = LABELS.copy()
     labels[1] = -1
@@ -74,8 +81,10 @@ def test_rows_that_do_not_count_and_unknown_labels_are_nobodys_partner(partner):
 
 
 def test_the_chosen_partner_is_what_is_mixed_in_image_and_target_alike():
-    mixing = Mixing(mixup_alpha=0.0, cutmix=HalfImage(), partner=OfClasses(classes=(2,)))
-    layout, stages = create_mixing([mixing], CLASSES, 10)
+    mixing = Mixing(
+        mixup_alpha=0.0, cutmix=HalfImage(), partner=OfClasses(choice=NamedClasses(classes=("2",)))
+    )
+    layout, stages = create_mixing([mixing], CLASSES, 10, choose)
     ink = jnp.broadcast_to(jnp.arange(COUNT, dtype=jnp.float32).reshape(-1, 1, 1, 1), (COUNT, 6, 4, 3))
     strengths = jax.tree.map(lambda values: values[0], stages)
     every = jnp.ones(COUNT, bool)
@@ -92,7 +101,14 @@ def test_the_chosen_partner_is_what_is_mixed_in_image_and_target_alike():
             np.testing.assert_allclose(weights[row], 0.5 * targets[row] + 0.5 * targets[5], atol=1e-7)
 
 
+def test_by_default_the_partners_are_of_the_small_classes():
+    assert set(np.flatnonzero(drawn(OfClasses()).any(0))) == {5}
+
+
 def test_a_class_that_does_not_exist_is_refused():
+    partner = OfClasses(choice=NamedClasses(classes=("2", "18")))
     with pytest.raises(InputError) as refusal:
-        create_mixing([Mixing(partner=OfClasses(classes=(2, 18)))], 18, 10)
-    assert str(refusal.value) == "--augmentation.mixing.partner.classes 18: must be class indices, 0 to 17"
+        create_mixing([Mixing(partner=partner)], CLASSES, 10, choose)
+    first, second, _ = str(refusal.value).splitlines()
+    assert first == "--augmentation.mixing.partner.choice.classes: must be names of the training set (1):"
+    assert second == "  '18' is not; did you mean '1'?"
