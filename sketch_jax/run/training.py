@@ -2,7 +2,7 @@
 
 import dataclasses
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
@@ -99,7 +99,7 @@ def train(
         phase, state = go_on(setting, phase, state)
     first_step = int(jax.device_get(state.step))
     steps_left = 0 if ends.ends_early() else setting.plan.steps - first_step
-    size = span_at(setting.sizes, first_step).image_size
+    size = size_at(setting, state)
     programs, cache = compile_and_decode(setting, phase, size, steps_left, stop)
     begun = Begun(phase=phase, programs=programs, state=state, cache=cache)
     with Tracker(
@@ -156,7 +156,7 @@ def run_phases(
 ) -> Trained:
     """Runs the loop for each phase and each image size that is left."""
     outcomes: list[Outcome] = []
-    waited, all_programs = 0.0, [begun.programs]
+    waited, compiled = 0.0, {(begun.phase, size_at(setting, begun.state)): begun.programs}
     while True:
         calls = Calls(
             evaluate=make_evaluate(setting, begun.phase, begun.programs, begun.cache),
@@ -177,13 +177,14 @@ def run_phases(
         step = int(jax.device_get(state.step))
         if step == setting.plan.steps:
             break
+        place = phase, size_at(setting, state)
         try:
-            programs = next_programs(setting, begun, phase, step, stop)
+            if place not in compiled:
+                compiled[place] = next_programs(setting, begun, phase, step, stop)
         except StoppedError:
             outcomes.append(dataclasses.replace(outcomes.pop(), interrupted=True))
             break
-        begun = dataclasses.replace(begun, phase=phase, programs=programs, state=state)
-        all_programs.append(programs)
+        begun = dataclasses.replace(begun, phase=phase, programs=compiled[place], state=state)
     if ends.ends_early():
         setting.console.print(f"training ends early: {ends.cause()}", markup=False)
     return Trained(
@@ -193,7 +194,7 @@ def run_phases(
         cache=begun.cache,
         waited_seconds=waited,
         ended_early=ends.ends_early(),
-        compile_seconds=seconds_of(all_programs),
+        compile_seconds=seconds_of(compiled.values()),
     )
 
 
@@ -212,7 +213,12 @@ def next_programs(setting: Setting, begun: Begun, phase: Phase, step: int, stop:
     )
 
 
-def seconds_of(all_programs: Sequence[Programs]) -> Mapping[str, float]:
+def size_at(setting: Setting, state: TrainState) -> int:
+    """Image size, in pixels, of the next step."""
+    return span_at(setting.sizes, int(jax.device_get(state.step))).image_size
+
+
+def seconds_of(all_programs: Iterable[Programs]) -> Mapping[str, float]:
     """Seconds that programs took to compile; those that several have count once."""
     train = {id(programs.train): programs.train for programs in all_programs if programs.train is not None}
     predict = {id(programs.predict): programs.predict for programs in all_programs}
@@ -227,7 +233,6 @@ def together(outcomes: Sequence[Outcome]) -> Outcome:
     return dataclasses.replace(
         outcomes[-1],
         metrics={name: value for outcome in outcomes for name, value in outcome.metrics.items()},
-        seconds=sum(outcome.seconds for outcome in outcomes),
         training_seconds=sum(outcome.training_seconds for outcome in outcomes),
         steps_taken=sum(outcome.steps_taken for outcome in outcomes),
     )
@@ -334,9 +339,7 @@ def run_loop(setting: Setting, begun: Begun, calls: Calls) -> tuple[Outcome, flo
     """
     state, program = begun.state, begun.programs.train
     if program is None:
-        nothing = Outcome(
-            state=state, metrics={}, seconds=0.0, training_seconds=0.0, steps_taken=0, interrupted=False
-        )
+        nothing = Outcome(state=state, metrics={}, training_seconds=0.0, steps_taken=0, interrupted=False)
         return nothing, 0.0
     config, data = setting.config, setting.data
     start_step = int(jax.device_get(state.step))

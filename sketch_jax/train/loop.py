@@ -93,8 +93,6 @@ class Outcome:
     state: TrainState
     metrics: Mapping[str, float]
     """Newest value of each metric."""
-    seconds: float
-    """Wall time of the steps and evaluations, without compilation."""
     training_seconds: float
     """Wall time of the steps alone."""
     steps_taken: int
@@ -147,7 +145,7 @@ def fit(
     first_step = step = int(jax.device_get(state.step))
     pending: list[tuple[int, Any]] = []
     latest: dict[str, float] = {}
-    began = mark = time.perf_counter()
+    mark = time.perf_counter()
     training_seconds = 0.0
     for batch in batches:
         state, metrics = train_step(state, batch, key)
@@ -176,7 +174,6 @@ def fit(
     return Outcome(
         state=state,
         metrics=latest,
-        seconds=time.perf_counter() - began,
         training_seconds=training_seconds,
         steps_taken=step - first_step,
         interrupted=step < plan.steps and not calls.ends_early(),
