@@ -22,8 +22,14 @@ from sketch_jax.optim.schedule_options import Schedule, WarmupCosine
 from sketch_jax.preprocessing import PreprocessingChanges
 from sketch_jax.train.options import Averaging, Checkpointing, Logging, Selection, Swa
 
-LEAST = {"seed": 0, "epochs": 0, "batch_size": 1, "image_size": 1, "accumulation_steps": 1}
-"""Least values of numbers that are no records' own."""
+RANGES = {
+    "seed": (0, 2**63 - 1),
+    "epochs": (0, 10**6),
+    "batch_size": (1, 10**6),
+    "image_size": (1, 8192),
+    "accumulation_steps": (1, 10**6),
+}
+"""Least and greatest values of numbers that are no records' own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,10 +88,11 @@ class Config:
 
     def __post_init__(self):
         """Refuses values that no run could have."""
-        for field, least in LEAST.items():
+        for field, (least, greatest) in RANGES.items():
             value = getattr(self, field)
-            if value is not None and value < least:
-                raise InputError(f"--{field.replace('_', '-')} {value}: must be at least {least}")
+            if value is not None and not least <= value <= greatest:
+                bound = f"at least {least}" if value < least else f"at most {greatest}"
+                raise InputError(f"--{field.replace('_', '-')} {value}: must be {bound}")
         _refuse_places(self)
         if self.batch_size % self.accumulation_steps:
             raise InputError(
@@ -152,6 +159,8 @@ def read_config(path: Path) -> Config:
     Raises:
         InputError: there is no such file, or it does not hold a configuration.
     """
+    if (path / "config.json").is_file():
+        raise InputError(f"--config {path}: is the directory of a run; name {path / 'config.json'}")
     if not path.is_file():
         near = sorted(str(file) for file in path.parent.glob("*.py")) if path.parent.is_dir() else []
         there = f"; files there: {', '.join(near)}" if near else ""

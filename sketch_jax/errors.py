@@ -36,6 +36,9 @@ def suggestion(value: str, choices: Iterable[str]) -> str:
     "; did you mean 'cart'?"
     >>> suggestion("cat", ["dog"])
     ''
+    >>> suggestion("CART", ["cart", "dog"])
+    "; did you mean 'cart'?"
     """
-    near = difflib.get_close_matches(value, list(choices), n=3, cutoff=0.6)
+    named = {choice.lower(): choice for choice in choices}
+    near = [named[name] for name in difflib.get_close_matches(value.lower(), named, n=3, cutoff=0.6)]
     return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""

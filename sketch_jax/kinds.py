@@ -74,6 +74,38 @@ def choose_kinds(record: Any, arguments: Sequence[str], missing: Any) -> tuple[A
     return record, left
 
 
+def refuse_misplaced_options(record: Any, arguments: Sequence[str]) -> None:
+    """Refuses options that another kind of a field would have, which a parser would only call unknown.
+
+    Args:
+        record: a frozen dataclass.
+        arguments: of the command line, kinds taken out.
+
+    Raises:
+        InputError: an option is one of another kind, or is a field of several kinds itself.
+    """
+    choices = {option.removesuffix(SUFFIX): (kinds, has) for option, kinds, has in choices_under(record)}
+    for option in (word.partition("=")[0] for word in arguments):
+        place, _, field = option.rpartition(".")
+        if option in choices:
+            kinds, has = choices[option]
+            names = ", ".join(kinds)
+            raise InputError(f"{option}: is {has}; choose another kind by {option}{SUFFIX} NAME ({names})")
+        kinds, has = choices.get(place, ({}, ""))
+        name = field.replace("-", "_")
+        having = [kind for kind, of in kinds.items() if of is not None and name in _field_names(of)]
+        if having and has not in having:
+            verb = "has" if len(having) == 1 else "have"
+            raise InputError(
+                f"{option}: {has} has no such option, {' and '.join(having)} {verb}; add {place}{SUFFIX} "
+                f"{having[0]}"
+            )
+
+
+def _field_names(kind: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
 def _replace_kind(record: Any, path: Sequence[str], name: str, option: str, missing: Any) -> Any:
     field, *rest = path
     hints = typing.get_type_hints(type(record))

@@ -11,7 +11,7 @@ import tyro
 from sketch_jax.config import Config, read_config
 from sketch_jax.ending import end_process
 from sketch_jax.errors import InputError
-from sketch_jax.kinds import choices_under, choose_kinds
+from sketch_jax.kinds import choices_under, choose_kinds, refuse_misplaced_options
 from sketch_jax.train.signals import leave_on_interrupt
 
 DESCRIPTION = """Fine-tunes a pretrained vision model on labelled images and predicts the test set.
@@ -50,6 +50,7 @@ def parse_config(arguments: Sequence[str]) -> Config:
         )
     default = read_config(path) if path is not None else Config(name="NAME")
     default, overrides = choose_kinds(default, overrides, tyro.MISSING)
+    refuse_misplaced_options(default, overrides)
     return tyro.cli(
         Config,
         default=default,

@@ -122,6 +122,9 @@ def macro_f1(confusion: Int[np.ndarray, "classes classes"]) -> float:
 
     Args:
         confusion: rows of each label and answer.
+
+    >>> round(macro_f1(np.array([[1, 1], [0, 2]])), 3)  # the mean of 2/3 and 4/5
+    0.733
     """
     occurrences = confusion.sum(axis=0) + confusion.sum(axis=1)
     scores = 2 * np.diag(confusion) / np.maximum(occurrences, 1)

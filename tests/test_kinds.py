@@ -30,6 +30,23 @@ def test_a_kind_is_chosen_by_name_and_its_options_by_theirs(words):
     assert config.split == KFold(count=3, fold=2)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--optimizer", "Lion"],
+            "--optimizer: is AdamW; choose another kind by --optimizer.kind NAME (AdamW, ",
+        ),
+        (["--split.fold=2"], "--split.fold: HoldOut has no such option, KFold has; add --split.kind KFold"),
+        (["--averaging.decay", "0.9"], "--averaging.decay: None has no such option, Ema has; add"),
+    ],
+)
+def test_options_of_another_kind_name_the_kind_that_has_them(options, message):
+    with pytest.raises(InputError) as caught:
+        parsed(*options)
+    assert str(caught.value).startswith(message)
+
+
 def test_fields_of_the_same_name_keep_their_values():
     folder = parsed("--source.kind", "Folder", "--source.root", "images", "--source.on-bad-image", "skip")
     assert folder.source == Folder(root="images", on_bad_image="skip")

@@ -64,7 +64,7 @@ def verify_dataset(
         if dataset.test is None
         else check_images(dataset.test, progress=_part(progress, total - test_count, total))
     )
-    found = _by_id(dataset.train, bad_train) | _by_id(dataset.test, bad_test)
+    found = _by_id(dataset.train, bad_train) | _by_id(dataset.test, bad_test, "test image ")
     if on_bad_image == "error":
         refuse_faults(
             f"{place}: images that cannot be read",
@@ -117,8 +117,8 @@ def _part(progress: Progress | None, start: int, total: int) -> Progress | None:
     return None if progress is None else lambda done, _: progress(start + done, total)
 
 
-def _by_id(examples: Examples | None, bad: Mapping[int, str]) -> dict[str, str]:
-    return {} if examples is None else {examples.ids[row]: reason for row, reason in bad.items()}
+def _by_id(examples: Examples | None, bad: Mapping[int, str], prefix: str = "") -> dict[str, str]:
+    return {} if examples is None else {f"{prefix}{examples.ids[row]}": bad[row] for row in bad}
 
 
 def _without(

@@ -22,7 +22,7 @@ WEIGHTS_FILES = (WEIGHTS_FILE, INDEX_FILE, OUR_WEIGHTS_FILE)
 
 HUB_PREFIX = "hf-hub:"
 DIRECTORY_PREFIX = "local-dir:"
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

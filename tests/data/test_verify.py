@@ -29,7 +29,7 @@ def test_all_bad_images_are_listed_before_anything_else_happens(damaged):
         f"{damaged}: images that cannot be read (3):\n"
         "  cat/sketch_1.png: image file is truncated\n"
         "  dog/sketch_3.png: it is none of JPEG, PNG, WEBP, BMP, GIF, TIFF\n"
-        "  1.png: image file is truncated\n"
+        "  test image 1.png: image file is truncated\n"
         "replace these files, or go on without them by --source.on-bad-image skip"
     )
 
@@ -42,8 +42,8 @@ def test_skipping_leaves_bad_training_images_out_and_records_them(damaged):
     )
     assert dataset.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert dataset.train.read(3) == damaged / "train" / "dog" / "sketch_0.png"
-    assert set(dataset.skipped) == {"cat/sketch_1.png", "dog/sketch_3.png", "1.png"}
-    assert dataset.skipped["1.png"] == "image file is truncated"
+    assert set(dataset.skipped) == {"cat/sketch_1.png", "dog/sketch_3.png", "test image 1.png"}
+    assert dataset.skipped["test image 1.png"] == "image file is truncated"
 
 
 def test_skipping_never_drops_a_test_image_but_reads_it_as_blank_paper(damaged):
