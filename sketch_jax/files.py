@@ -25,6 +25,16 @@ REMEDIES = {
 }
 
 
+def cache_home() -> Path:
+    """Where what can be made again is kept: `$XDG_CACHE_HOME/sketch_jax`, or `~/.cache/sketch_jax`.
+
+    Raises:
+        RuntimeError: there is no home directory.
+    """
+    told = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (told if told.is_absolute() else Path.home() / ".cache") / "sketch_jax"
+
+
 def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Writes a file whole or not at all; it is on the disk when this returns.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import filelock
 import jax
 
+from sketch_jax.files import cache_home
 from sketch_jax.train.compile import processor_features
 
 MOST_BYTES = 4 * 2**30
@@ -25,13 +26,14 @@ LOCK_SECONDS = 1.0
 def cache_directory() -> Path:
     """Where compiled programs are kept, apart for each kind of processor.
 
-    `$XDG_CACHE_HOME/sketch_jax`, or `~/.cache/sketch_jax`. A home directory is often shared by machines of
-    several kinds, and a program for the CPU of one may not run on another.
+    A home directory is often shared by machines of several kinds, and a program for the CPU of one may not
+    run on another.
+
+    Raises:
+        RuntimeError: there is no home directory.
     """
-    told = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    home = told if told.is_absolute() else Path.home() / ".cache"
     kind = " ".join([platform.machine(), *sorted(processor_features())])
-    return home / "sketch_jax" / f"programs-{hashlib.sha256(kind.encode()).hexdigest()[:12]}"
+    return cache_home() / f"programs-{hashlib.sha256(kind.encode()).hexdigest()[:12]}"
 
 
 def keep_compiled_programs() -> Path | None:

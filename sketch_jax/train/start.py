@@ -19,9 +19,10 @@ from sketch_jax.models.model import Model
 from sketch_jax.models.model_options import ModelOptions
 from sketch_jax.preprocessing import Preprocessing, PreprocessingChanges, change_preprocessing
 from sketch_jax.trees import Tree, count_elements, flatten, lies_under, stack_blocks, unflatten
+from sketch_jax.weights.converted import open_converted
 from sketch_jax.weights.head_rows import Rows, read_rows
 from sketch_jax.weights.load import fit, summary
-from sketch_jax.weights.sources import Weights, open_weights
+from sketch_jax.weights.sources import Weights
 from sketch_jax.weights.timm_config import architecture_from, preprocessing_from
 
 
@@ -78,7 +79,7 @@ def create_start(
     """
     if options.name is not None:
         family_name(options.name)  # a misspelt name is refused before anything is loaded
-    weights = None if options.pretrained is None else open_weights(options.pretrained)
+    weights = None if options.pretrained is None else open_converted(options.pretrained)
     config = {} if weights is None else weights.config
     named, arguments = architecture_from(config)
     name = options.name or named

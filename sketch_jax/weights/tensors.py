@@ -65,6 +65,16 @@ class StoredTensors(Mapping[str, np.ndarray]):
     def __init__(self, stored: Mapping[str, StoredTensor]):
         self.stored = dict(stored)
 
+    @property
+    def float32_bytes(self) -> int:
+        """Bytes of all tensors as float32."""
+        return sum(4 * int(np.prod(tensor.shape)) for tensor in self.stored.values())
+
+    @property
+    def are_ours(self) -> bool:
+        """Whether any lies on the disk in our layout instead of timm's."""
+        return any(tensor.axes != tuple(range(len(tensor.shape))) for tensor in self.stored.values())
+
     def __getitem__(self, name: str) -> np.ndarray:
         return self.stored[name].read()
 
