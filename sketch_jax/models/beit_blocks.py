@@ -20,6 +20,7 @@ from sketch_jax.models.attention import (
     thinning,
 )
 from sketch_jax.models.beit_table import Beit
+from sketch_jax.models.half_precision import scale_channels
 from sketch_jax.models.layers import (
     Dropout,
     DropPath,
@@ -28,7 +29,6 @@ from sketch_jax.models.layers import (
     SwiGlu,
     last_kernel_init,
 )
-from sketch_jax.models.normalization import along_last_axis
 from sketch_jax.models.relative_positions import Bias, create_bias_table, look_up_bias
 from sketch_jax.models.windows import Pair
 
@@ -122,4 +122,4 @@ class BeitBlock(nn.Module):
         return tokens + self.drop_path2(refined, train)
 
     def _scale(self, branch: Tokens, gamma: Array | None) -> Tokens:
-        return branch if gamma is None else branch * along_last_axis(gamma.astype(self.dtype), branch)
+        return branch if gamma is None else scale_channels(branch, gamma)

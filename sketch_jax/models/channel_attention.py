@@ -17,7 +17,7 @@ from sketch_jax.models.convolutional import (
     make_divisible,
     symmetric_uniform,
 )
-from sketch_jax.models.layers import Activation, LayerNorm
+from sketch_jax.models.layers import Activation, LayerNorm, sigmoid
 from sketch_jax.models.pooling import FeatureMap
 
 
@@ -64,7 +64,7 @@ class SqueezeExcite(nn.Module):
     def __call__(self, inputs: FeatureMap) -> FeatureMap:
         """Scales the channels."""
         inner = choose(ACTIVATIONS, self.act_layer, "act_layer")
-        return _excite(inputs, self.fc1, self.fc2, inner, jax.nn.sigmoid)
+        return _excite(inputs, self.fc1, self.fc2, inner, sigmoid)
 
 
 class MobileSqueezeExcite(nn.Module):
@@ -130,7 +130,7 @@ class GlobalContext(nn.Module):
         """Scales the channels."""
         weights = jax.nn.softmax(self.conv_attn(inputs).astype(jnp.float32), axis=(1, 2))
         context = (inputs * weights.astype(inputs.dtype)).sum((1, 2), keepdims=True)
-        return inputs * jax.nn.sigmoid(self.mlp_scale(context))
+        return inputs * sigmoid(self.mlp_scale(context))
 
 
 class ContextMlp(nn.Module):
@@ -187,5 +187,5 @@ class EfficientChannelAttention(nn.Module):
 
     def __call__(self, inputs: FeatureMap) -> FeatureMap:
         """Scales the channels."""
-        gate = jax.nn.sigmoid(self.conv(inputs.mean((1, 2))))
+        gate = sigmoid(self.conv(inputs.mean((1, 2))))
         return inputs * gate[:, None, None, :]

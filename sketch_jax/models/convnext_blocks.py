@@ -13,6 +13,7 @@ from jax import numpy as jnp
 
 from sketch_jax.models.convnext_table import ConvNeXt
 from sketch_jax.models.convolutional import ACTIVATIONS, Conv, choose
+from sketch_jax.models.half_precision import scale_channels
 from sketch_jax.models.layers import (
     NORMAL,
     NORMS,
@@ -153,7 +154,7 @@ class Block(nn.Module):
         """Adds the residual branch."""
         branch = self.mlp(self.norm(self.conv_dw(inputs)))
         if self.gamma is not None:
-            branch = branch * along_last_axis(self.gamma.astype(self.dtype), branch)
+            branch = scale_channels(branch, self.gamma)
         return self.drop_path(branch, train) + inputs
 
 

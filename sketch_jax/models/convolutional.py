@@ -11,6 +11,7 @@ from jaxtyping import Array
 from sketch_jax.errors import InputError, suggestion
 from sketch_jax.models import layers
 from sketch_jax.models.convolution import convolution
+from sketch_jax.models.half_precision import add_to_channels, in_float32
 from sketch_jax.models.layers import Activation
 from sketch_jax.models.normalization import along_channels, normalize, normalize_batch
 from sketch_jax.models.pooling import FeatureMap, NewMap
@@ -23,11 +24,13 @@ def relu6(inputs: Array) -> Array:
     return jnp.where((inputs > 0) & (inputs < 6), inputs, jnp.where(inputs > 0, 6, 0).astype(inputs.dtype))
 
 
+@in_float32
 def hard_sigmoid(inputs: Array) -> Array:
     """A straight line from 0 at -3 to 1 at 3."""
     return relu6(inputs + 3) / 6
 
 
+@in_float32
 def hard_swish(inputs: Array) -> Array:
     """The inputs times their `hard_sigmoid`."""
     return inputs * hard_sigmoid(inputs)
@@ -38,8 +41,8 @@ ACTIVATIONS: dict[str, Activation] = {
     "relu6": relu6,
     "hard_swish": hard_swish,
     "hard_sigmoid": hard_sigmoid,
-    "sigmoid": jax.nn.sigmoid,
-    "tanh": jnp.tanh,
+    "sigmoid": layers.sigmoid,
+    "tanh": in_float32(jnp.tanh),
 }
 """Activations by timm's names."""
 
@@ -159,7 +162,7 @@ class Conv(nn.Module):
         if not self.use_bias:
             return outputs
         bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
-        return outputs + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+        return add_to_channels(outputs, bias)
 
     def _padding(self, inputs: FeatureMap) -> tuple[tuple[int, int], tuple[int, int]]:
         if self.padding is None:

@@ -8,7 +8,6 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 from flax import linen as nn
 from jax import numpy as jnp
 
@@ -26,7 +25,7 @@ from sketch_jax.models.convolutional import (
 from sketch_jax.models.efficientnet_plan import Place
 from sketch_jax.models.efficientnet_rows import Kernel
 from sketch_jax.models.efficientnet_table import EfficientNet
-from sketch_jax.models.layers import Activation, DropPath, Linear, identity
+from sketch_jax.models.layers import Activation, DropPath, Linear, identity, sigmoid
 from sketch_jax.models.pooling import ANTI_ALIASING, FeatureMap, NewMap
 
 
@@ -282,7 +281,7 @@ class CondConvResidual(MobileBlock):
 
     def __call__(self, inputs: FeatureMap, train: bool) -> NewMap:
         """Convolves and adds the shortcut."""
-        routing = jax.nn.sigmoid(self.routing_fn(inputs.mean((1, 2))))
+        routing = sigmoid(self.routing_fn(inputs.mean((1, 2))))
         branch = self.act(self.bn1(self.conv_pw(inputs, routing), train))
         branch = self.se(self.act(self.bn2(self.conv_dw(branch, routing), train)))
         return self.joined(self.bn3(self.conv_pwl(branch, routing), train), inputs, train)

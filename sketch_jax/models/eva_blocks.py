@@ -21,6 +21,7 @@ from sketch_jax.models.attention import (
     thinning,
 )
 from sketch_jax.models.eva_record import Eva
+from sketch_jax.models.half_precision import scale_channels
 from sketch_jax.models.layers import (
     Dropout,
     DropPath,
@@ -30,7 +31,6 @@ from sketch_jax.models.layers import (
     SwiGlu,
     last_kernel_init,
 )
-from sketch_jax.models.normalization import along_last_axis
 from sketch_jax.models.rotary import Turns, turn
 
 Asked = Float[Array, "batch tokens asked"]
@@ -161,6 +161,4 @@ class EvaBlock(nn.Module):
         return tokens + self.drop_path2(refined, train)
 
     def _scale(self, branch: Tokens, gamma: Array | None) -> Tokens:
-        if gamma is None:
-            return branch
-        return branch * along_last_axis(gamma.astype(self.dtype), branch)
+        return branch if gamma is None else scale_channels(branch, gamma)

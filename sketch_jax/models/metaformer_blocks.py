@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from sketch_jax.models.attention import Attention
 from sketch_jax.models.convolutional import Conv, GroupNorm, choose, run
+from sketch_jax.models.half_precision import add_to_channels, scale_channels
 from sketch_jax.models.layers import (
     NORMAL,
     Activation,
@@ -27,7 +28,6 @@ from sketch_jax.models.layers import (
 )
 from sketch_jax.models.metaformer_table import InitialScale, MetaFormer
 from sketch_jax.models.model_options import Remat
-from sketch_jax.models.normalization import along_last_axis
 from sketch_jax.models.pooling import FeatureMap, NewMap, average_pool
 
 HEAD_WIDTH = 32
@@ -98,8 +98,7 @@ class StarRelu(nn.Module):
         """Activates each value."""
         scale = self.param("scale_", nn.initializers.ones, (1,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (1,), jnp.float32)
-        factor, summand = (along_last_axis(value.astype(inputs.dtype), inputs) for value in (scale, bias))
-        return factor * squared_relu(inputs) + summand
+        return add_to_channels(scale_channels(squared_relu(inputs), scale), bias)
 
 
 def squared_relu(inputs: Array) -> Array:
@@ -121,7 +120,7 @@ class Scale(nn.Module):
         """Scales the channels."""
         init = nn.initializers.constant(self.initial_value)
         scale = self.param("scale_", init, (inputs.shape[-1],), jnp.float32)
-        return inputs * along_last_axis(scale.astype(inputs.dtype), inputs)
+        return scale_channels(inputs, scale)
 
 
 def optional_scale(initial_value: InitialScale) -> Activation:

@@ -23,7 +23,7 @@ from sketch_jax.models.convolutional import (
     fan_out_normal,
     make_divisible,
 )
-from sketch_jax.models.layers import DropPath, LayerNorm, Mlp
+from sketch_jax.models.layers import DropPath, LayerNorm, Mlp, silu
 from sketch_jax.models.mobilevit_table import MobileVit
 from sketch_jax.models.pooling import FeatureMap, NewMap
 from sketch_jax.models.positions import Resampling, resize_matrix
@@ -259,7 +259,7 @@ class ConvMlp(nn.Module):
 
     def __call__(self, patches: Patches) -> Patches:
         """Maps the channels of each token."""
-        return self.fc2(jax.nn.silu(self.fc1(patches)))
+        return self.fc2(silu(self.fc1(patches)))
 
 
 class LinearTransformer(nn.Module):

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from sketch_jax.models.attention import Tokens, optional_norm
 from sketch_jax.models.convolutional import symmetric_uniform
+from sketch_jax.models.half_precision import add_to_channels
 from sketch_jax.models.layers import Norm
 
 
@@ -50,7 +51,7 @@ class PatchProjection(nn.Module):
         tokens = patches.reshape(batch * count, values) @ kernel.reshape(values, self.features)
         if self.use_bias:
             bias = self.param("bias", init, (self.features,), jnp.float32)
-            tokens = tokens + bias.astype(self.dtype)[None]
+            tokens = add_to_channels(tokens, bias)
         return tokens.reshape(batch, count, self.features)
 
 

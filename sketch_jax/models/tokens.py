@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from sketch_jax.errors import InputError
 from sketch_jax.models.attention import Tokens
+from sketch_jax.models.half_precision import add_shared
 from sketch_jax.models.model import Request
 from sketch_jax.models.pooling import largest_values
 from sketch_jax.models.positions import (
@@ -44,7 +45,7 @@ def put_before(
         added = jnp.pad(added, ((0, 0), (0, patches.shape[1]), (0, 0))) + positions
     else:
         added = jnp.concatenate([added, positions], axis=1)
-    return image_by_image(jnp.pad(patches, ((0, 0), (count, 0), (0, 0))) + added.astype(patches.dtype))
+    return image_by_image(add_shared(jnp.pad(patches, ((0, 0), (count, 0), (0, 0))), added))
 
 
 def image_by_image(tokens: Tokens) -> Tokens:

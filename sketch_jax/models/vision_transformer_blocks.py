@@ -24,6 +24,7 @@ from sketch_jax.models.attention import (
     split_heads,
     thinning,
 )
+from sketch_jax.models.half_precision import add_to_channels
 from sketch_jax.models.layers import (
     ACTIVATIONS,
     MLPS,
@@ -39,7 +40,6 @@ from sketch_jax.models.layers import (
     RmsNorm,
     identity,
 )
-from sketch_jax.models.normalization import along_last_axis
 from sketch_jax.models.vision_transformer_record import VisionTransformer
 
 
@@ -182,7 +182,7 @@ class ParallelScalingBlock(BaseBlock):
     def activate(self, hidden: Tokens, train: bool) -> Tokens:
         """The perceptron's hidden features."""
         if not self.architecture.qkv_bias:
-            hidden = hidden + along_last_axis(self.mlp_bias.astype(self.dtype), hidden)
+            hidden = add_to_channels(hidden, self.mlp_bias)
         return self.mlp_drop(ACTIVATIONS[self.architecture.act_layer](hidden), train)
 
     def __call__(self, tokens: Tokens, train: bool) -> Tokens:

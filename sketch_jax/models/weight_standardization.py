@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from sketch_jax.models.convolution import convolution
 from sketch_jax.models.convolutional import image_padding
+from sketch_jax.models.half_precision import add_to_channels
 from sketch_jax.models.pooling import FeatureMap, NewMap
 
 Kernel = Float[Array, "kernel_height kernel_width channel_in_group channel_out"]
@@ -68,4 +69,4 @@ class ScaledStdConv(nn.Module):
         padding = image_padding(inputs, self.pad_type, self.kernel_size, self.stride)
         strides = (self.stride, self.stride)
         outputs = convolution(inputs.astype(self.dtype), scaled, strides, padding, self.groups)
-        return outputs + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+        return add_to_channels(outputs, bias)

@@ -31,7 +31,8 @@ def random_array(*shape, seed=0):
 def test_a_linear_map_takes_any_number_of_axes(shape):
     kernel, bias = random_array(5, 7), random_array(7, seed=1)
     inputs = random_array(*shape, seed=2)
-    outputs = Linear(7).apply({"params": {"kernel": kernel, "bias": bias}}, jnp.asarray(inputs))
+    params = jax.tree.map(jnp.asarray, {"kernel": kernel, "bias": bias})
+    outputs = Linear(7).apply({"params": params}, jnp.asarray(inputs))
     np.testing.assert_allclose(outputs, inputs @ kernel + bias, rtol=1e-5, atol=1e-5)
 
 
