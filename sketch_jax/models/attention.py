@@ -10,6 +10,7 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
+from sketch_jax.models.half_precision import add_to_channels
 from sketch_jax.models.layers import (
     NORMAL,
     Dropout,
@@ -20,7 +21,6 @@ from sketch_jax.models.layers import (
     RmsNorm,
     identity,
 )
-from sketch_jax.models.normalization import along_last_axis
 
 Tokens = Float[Array, "batch tokens embedding"]
 Heads = Float[Array, "batch tokens heads head_width"]
@@ -31,6 +31,8 @@ AMPERE = 8
 """Compute capability from which cuDNN has flash attention."""
 WIDEST_HEAD = 128
 """Channels of a head up to which cuDNN's flash attention trains on every such GPU."""
+HEAD_MULTIPLE = 8
+"""Of channels of a head that cuDNN's flash attention takes."""
 
 
 def flash_attention_runs(dtype: Any, head_width: int) -> bool:
@@ -43,7 +45,7 @@ def flash_attention_runs(dtype: Any, head_width: int) -> bool:
     if jax.default_backend() != "gpu" or dtype not in (jnp.bfloat16, jnp.float16):
         return False
     major = str(getattr(jax.devices()[0], "compute_capability", "")).partition(".")[0]
-    return major.isdecimal() and int(major) >= AMPERE and head_width <= WIDEST_HEAD and head_width % 8 == 0
+    return major.isdecimal() and int(major) >= AMPERE and head_width <= WIDEST_HEAD
 
 
 def attend(
@@ -66,15 +68,23 @@ def attend(
             the batch repeats in turn.
         scale: of the scores; None: head_width**-0.5.
     """
-    alike = query.shape == key.shape == value.shape
+    alike = query.shape == key.shape and query.shape[:-1] == value.shape[:-1]
+    widest = max(query.shape[-1], value.shape[-1])
     factor = query.shape[-1] ** -0.5 if scale is None else scale
-    if thin is None and bias is None and alike and flash_attention_runs(query.dtype, query.shape[-1]):
-        return attend_in_pieces(query, key, value, factor, "cudnn")
+    if thin is None and bias is None and alike and flash_attention_runs(query.dtype, widest):
+        evened = [widen_heads(part, widest + -widest % HEAD_MULTIPLE) for part in (query, key, value)]
+        widened: Any = attend_in_pieces(*evened, factor, "cudnn")
+        return widened[..., : value.shape[-1]]
     if jax.default_backend() == "cpu":
         return _attend_on_cpu(query * factor, key, value, thin, bias)
     scores = jnp.einsum("bqhd,bkhd->bhqk", query * factor, key, preferred_element_type=jnp.float32)
     weights = jax.nn.softmax(_biased(scores, bias), axis=-1).astype(value.dtype)
     return jnp.einsum("bhqk,bkhd->bqhd", weights if thin is None else thin(weights), value)
+
+
+def widen_heads(heads: Heads, width: int) -> Float[Array, "batch tokens heads wider"]:
+    """Heads with channels of zeros up to a width: they change neither scores nor the other channels."""
+    return jnp.pad(heads, ((0, 0), (0, 0), (0, 0), (0, width - heads.shape[-1])))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -176,7 +186,7 @@ def create_query_value_bias(module: nn.Module, width: int) -> Float[Array, " que
 
 def add_bias(projected: Tokens, bias: Float[Array, " embedding"] | None) -> Tokens:
     """Adds a bias to every token, in the type of the tokens; None: the tokens stay as they are."""
-    return projected if bias is None else projected + along_last_axis(bias.astype(projected.dtype), projected)
+    return projected if bias is None else add_to_channels(projected, bias)
 
 
 def create_lambdas(module: nn.Module, head_width: int) -> dict[str, Array]:

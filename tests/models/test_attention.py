@@ -62,7 +62,7 @@ def test_flash_attention_is_left_alone_without_a_gpu():
         ("gfx942", jnp.bfloat16, 64, False),
         ("9.0", jnp.float32, 64, False),
         ("9.0", jnp.bfloat16, 136, False),
-        ("9.0", jnp.bfloat16, 36, False),
+        ("9.0", jnp.bfloat16, 36, True),
     ],
 )
 def test_flash_attention_runs_where_cudnn_has_it(monkeypatch, capability, dtype, head_width, runs):
@@ -91,6 +91,30 @@ def test_flash_attention_gets_half_precision_self_attention_and_nothing_else(mon
     assert asked == []
     attend(heads, heads, heads)
     assert asked == ["cudnn"]
+
+
+@pytest.mark.parametrize(("head_width", "value_width"), [(8, 8), (6, 6), (9, 12), (8, 16)])
+def test_heads_are_widened_to_what_flash_attention_takes_without_a_change(
+    monkeypatch, head_width, value_width
+):
+    widths = []
+
+    def by_xla(query, key, value, scale, _):
+        widths.append({part.shape[-1] for part in (query, key, value)})
+        return attend_in_pieces(query, key, value, scale, "xla")
+
+    query, key = (random_heads(2, 5, 3, head_width, seed=seed) for seed in range(2))
+    value, cotangent = (random_heads(2, 5, 3, value_width, seed=seed) for seed in (2, 3))
+
+    def total(*parts):
+        return (attend(*parts) * cotangent).sum()
+
+    expected = jax.value_and_grad(total, (0, 1, 2))(query, key, value)
+    monkeypatch.setattr(attention, "flash_attention_runs", lambda _dtype, width: width <= 128)
+    monkeypatch.setattr(attention, "attend_in_pieces", by_xla)
+    found = jax.value_and_grad(total, (0, 1, 2))(query, key, value)
+    assert widths == [{16 if value_width > 8 else 8}]
+    jax.tree.map(lambda ours, theirs: np.testing.assert_allclose(ours, theirs, atol=5e-6), found, expected)
 
 
 @pytest.mark.parametrize("tokens", [4, 7])
