@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from sketch_jax.models.classifier_heads import ClassifierHead, Pooled
+from sketch_jax.models.layers import recomputed
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.mobilevit_blocks import LINEAR_INIT, Place, block_kind, make_conv, plan_stages
 from sketch_jax.models.mobilevit_table import ARCHITECTURES, IMAGE_SIZES, MobileVit
@@ -51,7 +52,7 @@ class Network(nn.Module):
 
     def _block(self, place: Place) -> nn.Module:
         block = block_kind(self.architecture, place)
-        kind = nn.remat(block, static_argnums=(2,)) if self.request.remat else block
+        kind = recomputed(block, self.request.remat, (2,))
         return kind(self.architecture, place, dtype=self.request.dtype)
 
     def features(self, images: jax.Array, train: bool) -> FeatureMap:

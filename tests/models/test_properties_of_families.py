@@ -155,3 +155,17 @@ def test_training_follows_its_key_reaches_every_parameter_and_can_recompute_and_
     assert narrow.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(narrow_statistics)} <= {jnp.dtype("float32")}
     np.testing.assert_allclose(narrow, logits, atol=0.1 * np.abs(logits).max())
+
+
+@pytest.mark.parametrize("family", CASES)
+def test_nothing_is_computed_again_unless_it_is_asked_for(family):
+    def primitives(remat):
+        model = create(family, remat=remat)
+        params, statistics = jax.eval_shape(model.init, jax.random.key(0))
+        images = jax.ShapeDtypeStruct((2, model.image_size, model.image_size, 3), jnp.float32)
+        key = jax.random.key(0)
+        trace = jax.make_jaxpr(lambda *values: model.features(*values, key, True))
+        return str(trace(params, statistics, images))
+
+    assert "prevent_cse" not in primitives("none")
+    assert "prevent_cse" in primitives("all")
