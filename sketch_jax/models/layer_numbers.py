@@ -61,7 +61,7 @@ PATTERNS: Mapping[str, tuple[Pattern, ...]] = MappingProxyType(
         ),
         "eva": (_stem("cls_token|reg_token|pos_embed|patch_embed|norm_pre"), *_TRANSFORMER_BLOCKS),
         "beit": (_stem("cls_token|pos_embed|patch_embed|rel_pos_bias"), *_TRANSFORMER_BLOCKS),
-        "resnet": (_stem("conv1|bn1"), Pattern(r"layer(\d+)_(\d+)/")),
+        "resnet": (_stem("conv1|bn1|maxpool"), Pattern(r"layer(\d+)_(\d+)/")),
         "efficientnet": (
             _stem("conv_stem|bn1"),
             Pattern(r"blocks_(\d+)_(\d+)/"),

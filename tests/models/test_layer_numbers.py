@@ -20,7 +20,7 @@ SPECIAL = {
     *("deit_tiny_distilled_patch16_224", "vit_base_patch16_clip_224", "vit_small_patch16_dinov3"),
     *("eva02_tiny_patch14_224", "vit_pe_core_tiny_patch16_384", "vit_small_patch16_rope_mixed_224"),
     *("convnext_tiny_hnf", "mobilenet_edgetpu_v2_xs", "vgg11_bn", "nf_regnet_b1", "mobilevitv2_050"),
-    *("coatnet_0_rw_224", "maxvit_tiny_rw_224", "swinv2_tiny_window8_256", "regnetz_005", "resnet26t"),
+    *("coatnet_0_rw_224", "maxvit_tiny_rw_224", "swinv2_tiny_window8_256", "regnetz_005", "resnetrs50"),
 }
 NAMES = sorted(
     name
