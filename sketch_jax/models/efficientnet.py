@@ -44,7 +44,7 @@ class Network(nn.Module):
         if architecture.num_features:
             self.conv_head = self._conv(architecture.num_features, 1, 1)
             self.bn2 = make_norm(architecture, self.dtype)
-        init = symmetric_uniform(self.class_count**-0.5)
+        init = symmetric_uniform(max(self.class_count, 1) ** -0.5)
         self.classifier = Linear(self.class_count, kernel_init=init, dtype=jnp.float32)
         self.head_dropout = Dropout(self.dropout)
 

@@ -135,28 +135,28 @@ def replace_head(
         classifier = NamedHeads(options, tasks, ordinal)
     else:
         classifier = create_classifier(options, model.feature_width, model.class_count)
-    replaced = (model.classifier, *model.further_classifiers)
+    place = model.head_place or model.classifier
+    replaced = (place, *model.further_classifiers)
     thin = Dropout(dropout)
 
     def init(key: Any) -> tuple[Tree, Tree]:
         params, statistics = model.init(key)
         kept = {path: leaf for path, leaf in flatten(params).items() if not lies_under(path, replaced)}
         new: Any = classifier.init(key, jnp.zeros((1, model.feature_width), jnp.float32))
-        made = {f"{model.classifier}/{path}": leaf for path, leaf in flatten(new["params"]).items()}
+        made = {f"{place}/{path}": leaf for path, leaf in flatten(new["params"]).items()}
         return unflatten(kept | made), statistics
 
     def head(params: Tree, features: Any, key: Any, train: bool) -> Logits:
         pooled = model.pool(params, features)
         thinned: Any = thin.apply({}, pooled, train, rngs={"dropout": key} if train else {})
-        logits: Any = classifier.apply(
-            {"params": subtree(params, model.classifier)}, thinned.astype(jnp.float32)
-        )
+        logits: Any = classifier.apply({"params": subtree(params, place)}, thinned.astype(jnp.float32))
         return logits
 
     return dataclasses.replace(
         model,
         class_count=sum(tasks.values()) if tasks else model.class_count,
         tasks=dict(tasks),
+        classifier=place,
         further_classifiers=(),
         init=init,
         head=head,

@@ -217,5 +217,6 @@ def create(architecture: MetaFormer, request: Request) -> Model:
         request,
         feature_width=architecture.dims[-1],
         classifier="head/fc/fc2" if keeps_hidden_map else "head/fc",
+        head_place="head/fc",
         filter_checkpoint=functools.partial(filter_checkpoint, architecture=architecture),
     )

@@ -51,6 +51,9 @@ class Model:
     further_classifiers: tuple[str, ...] = ()
     """Paths of classifiers whose logits are averaged with its own, such as `head_dist` of distilled models; a
     new label set replaces them, too."""
+    head_place: str | None = None
+    """Path of all that lies between the pooled features and the logits, where that is more than the
+    classifier: what a head of another kind replaces."""
     tasks: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Classes of each named task, whose logits lie side by side in this order; empty: there is one task."""
     has_equal_blocks: bool = False

@@ -92,10 +92,11 @@ def create_start(
         preprocessing = preprocessing_from(config, image_size)
     preprocessing = change_preprocessing(preprocessing, changes)
     with _told_of_another_architecture(options, name, named):
-        model = _create_model(options, name, arguments, len(class_names), preprocessing.image_size)
-        model = _with_heads(model, options, heads, ordinal_heads)
-        rows = None if options.head.rows is None else read_rows(Path(options.head.rows), class_names)
-        params, statistics, lines = _values(model, weights, rows, key, place)
+        bare = _create_model(options, name, arguments, len(class_names), preprocessing.image_size)
+    model = _with_heads(bare, options, heads, ordinal_heads)
+    rows = None if options.head.rows is None else read_rows(Path(options.head.rows), class_names)
+    with _told_of_another_architecture(options, name, named):
+        params, statistics, lines = _values(model, bare.further_classifiers, weights, rows, key, place)
     if options.scan_blocks:
         params = jax.tree.map(place, stack_blocks(params))
     return Start(
@@ -188,11 +189,13 @@ def _with_heads(
 
 def _values(
     model: Model,
+    further_classifiers: Sequence[str],
     weights: Weights | None,
     rows: Rows | None,
     key: Key[Array, ""],
     place: Callable[[Any], Any],
 ) -> tuple[Tree, Tree, Sequence[str]]:
+    """Params, statistics, and what became of the weights, whose further classifiers a new head may lack."""
     template = jax.eval_shape(model.init, key)
     if weights is None:
         if rows is not None:
@@ -206,15 +209,14 @@ def _values(
         template,
         architecture=model.name,
         classifier=model.classifier,
-        further_classifiers=model.further_classifiers,
+        further_classifiers=further_classifiers,
         fresh=jax.tree.map(np.asarray, _fresh_classifiers(model, stream(key, "parameters"))),
         rows=rows,
         filter_checkpoint=model.filter_checkpoint,
         adapt=model.adapt,
         place=place,
     )
-    params = jax.tree.map(place, fitted.params)
-    return params, fitted.statistics, summary(fitted.report)
+    return fitted.params, fitted.statistics, summary(fitted.report)
 
 
 def _fresh_classifiers(model: Model, key: Key[Array, ""]) -> Tree:

@@ -73,7 +73,7 @@ def fit(
         template: shapes and types of (params, statistics), as from `jax.eval_shape(model.init, key)`.
         architecture: of the model, for messages.
         classifier: path of the model's classifier; its tensors alone may be newly made or left out.
-        further_classifiers: paths of others, such as the one that distillation has.
+        further_classifiers: paths of others, such as the one that distillation has; the model may lack them.
         fresh: newly made parameters, at least those of the classifiers; taken where the weights' do not fit.
         rows: of the weights' classifiers that the model's start from; None: the classifiers as they are.
         filter_checkpoint: gives tensors of older layouts their current names (`Model.filter_checkpoint`).
@@ -89,7 +89,7 @@ def fit(
     new: list[str] = []
     made = flatten(fresh)
     for path in (classifier, *further_classifiers):
-        if rows is not None:
+        if rows is not None and _within(expected.params, path):
             chosen = choose_rows(_within(found.params, path), _within(made, path), rows, weights.origin)
             found.params.update(chosen)
             original.shapes.update({path: leaf.shape for path, leaf in chosen.items()})

@@ -10,7 +10,11 @@ from sketch_jax.losses.factors import split_logits
 from sketch_jax.models.architectures import create_model
 from sketch_jax.models.head_options import HeadOptions
 from sketch_jax.models.heads import replace_head, replaces_head
+from sketch_jax.models.trained_parameters import is_in_head
 from sketch_jax.trees import flatten
+from sketch_jax.weights.load import fit
+from sketch_jax.weights.names import to_timm
+from sketch_jax.weights.sources import Weights
 
 TINY = {"embed_dim": 12, "depth": 1, "num_heads": 3}
 FAMILIES = {
@@ -19,6 +23,7 @@ FAMILIES = {
     "eva02_tiny_patch14_224": ({"embed_dim": 16, "depth": 1, "num_heads": 2, "patch_size": 16}, "head"),
     "resnet18": ({"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}, "fc"),
     "mobilenetv2_035": ({}, "classifier"),
+    "caformer_s18": ({"depths": (1, 1, 1, 1), "dims": (32, 32, 32, 64)}, "head/fc"),
 }
 CLASSES = 5
 
@@ -61,6 +66,42 @@ def test_an_mlp_takes_the_place_of_any_familys_classifier(name):
         expected = torch.nn.functional.gelu(expected) if index < 3 else expected
     np.testing.assert_allclose(logits, expected.numpy(), rtol=1e-5, atol=1e-5)
     assert logits.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_parameter_after_the_features_gets_a_gradient(name):
+    model = create(name, start="xavier_uniform")
+    params, _, leaves = new_parameters(model)
+    features = features_of(model)
+
+    def loss(params):
+        return jnp.square(model.head(params, features, None, False) - 1.0).sum()
+
+    gradients = flatten(jax.grad(loss)(params))
+    after = [path for path in leaves if is_in_head(model, path)]
+    assert f"{model.classifier}/kernel" in after
+    for path in after:
+        assert np.abs(gradients[path]).max() > 0, path
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_pretrained_weights_start_what_a_new_head_reads(name):
+    arguments, _ = FAMILIES[name]
+    whole = create_model(name, arguments=arguments, class_count=9, image_size=32)
+    params, statistics = jax.device_get(jax.jit(whole.init)(jax.random.key(1)))
+    model = create(name, hidden=(4,))
+    fresh = jax.device_get(jax.jit(model.init)(jax.random.key(0))[0])
+    fitted = fit(
+        Weights(tensors=to_timm(params, statistics), config={}, fingerprint="", origin="here"),
+        jax.eval_shape(model.init, jax.random.key(0)),
+        architecture=name,
+        classifier=model.classifier,
+        further_classifiers=whole.further_classifiers,
+        fresh=fresh,
+    )
+    old, new = flatten(params), flatten(fresh)
+    for path, leaf in flatten(fitted.params).items():
+        np.testing.assert_array_equal(leaf, new[path] if path.startswith(model.classifier) else old[path])
 
 
 def test_a_changed_parameter_of_the_head_changes_the_logits():
