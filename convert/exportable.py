@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from sketch_jax.errors import InputError
-from sketch_jax.models.architectures import OF_THE_RUN, create_model
+from sketch_jax.models.architectures import OF_THE_RUN, create_model, is_built_for_a_size
 from sketch_jax.preprocessing import Preprocessing
-from sketch_jax.run.trained_model import load_trained
+from sketch_jax.run.trained_model import TrainedModel, load_trained
 from sketch_jax.serialization import from_json
 from sketch_jax.train.run_directory import CHECKPOINTS_NAME
-from sketch_jax.trees import Tree
-from sketch_jax.weights.names import to_flax
+from sketch_jax.trees import Tree, flatten
+from sketch_jax.weights.names import timm_name, to_flax
 from sketch_jax.weights.sources import DIRECTORY_PREFIX, open_weights
 from sketch_jax.weights.timm_config import timm_config
 
@@ -56,7 +56,6 @@ def describe_for_timm(
     class_count: int,
     class_names: tuple[str, ...],
     preprocessing: Preprocessing,
-    params: Tree,
 ) -> dict[str, Any]:
     """Config of timm for a model of ours; arguments as for `timm_config` and `create_model`."""
     model = create_model(
@@ -70,13 +69,29 @@ def describe_for_timm(
         classifiers=(model.classifier, *model.further_classifiers),
         feature_width=model.feature_width,
         preprocessing=preprocessing,
-        fixed_image_size="pos_embed" in params,
+        fixed_image_size=is_built_for_a_size(model.name),
     )
+
+
+def refuse_missing_classifiers(classifiers: str | list[str], trained: TrainedModel) -> None:
+    """Refuses a model whose new head stands in the place of more than timm's model can do without.
+
+    Raises:
+        InputError: it did.
+    """
+    names = {timm_name(path) for path in flatten(trained.params)}
+    wanted = [classifiers] if isinstance(classifiers, str) else classifiers
+    missing = [name for name in wanted if f"{name}.weight" not in names]
+    if missing:
+        raise InputError(
+            f"{trained.origin}: its new head stands in the place of {', '.join(missing)}, which timm's model "
+            "cannot do without; train with --model.head.start default to export to timm"
+        )
 
 
 def _from_run(directory: Path) -> Exportable:
     trained = load_trained(directory)
-    record, params = trained.record, trained.params
+    record = trained.record
     if record["model"].get("head", {}).get("hidden"):
         raise InputError(
             f"{trained.origin}: its head has hidden layers, and timm's models end in one linear map; train "
@@ -95,6 +110,8 @@ def _from_run(directory: Path) -> Exportable:
         len(class_names),
         class_names,
         from_json(Preprocessing, record["preprocessing"]),
-        params,
     )
-    return Exportable(params=params, statistics=trained.statistics, config=config, origin=trained.origin)
+    refuse_missing_classifiers(config["pretrained_cfg"]["classifier"], trained)
+    return Exportable(
+        params=trained.params, statistics=trained.statistics, config=config, origin=trained.origin
+    )

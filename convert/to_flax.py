@@ -26,13 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Writes the directory; returns 0."""
-    from convert.pickled import is_pickle, open_pickle
+    from convert.pickled import open_pickle
     from sketch_jax.weights.export import write_flax_directory
     from sketch_jax.weights.names import to_flax
-    from sketch_jax.weights.sources import open_weights
+    from sketch_jax.weights.sources import is_pickle_path, open_weights
 
-    path = Path(options.source)
-    weights = open_pickle(path) if is_pickle(path) else open_weights(options.source)
+    source = options.source
+    weights = open_pickle(Path(source)) if is_pickle_path(source) else open_weights(source)
     config = weights.config
     params, statistics = to_flax(in_current_layout(weights.tensors, config, options.architecture))
     if "architecture" not in config and options.architecture is not None:
@@ -55,13 +55,14 @@ def in_current_layout(
     from sketch_jax.models.architectures import (
         OF_THE_RUN,
         architecture_names,
+        bare_name,
         create_model,
         default_image_size,
     )
     from sketch_jax.weights.timm_config import architecture_from
 
-    name, arguments = architecture_from(config)
-    name = name or architecture
+    stated_name, arguments = architecture_from(config)
+    name = bare_name(stated_name or architecture or "")
     if name not in architecture_names():
         return tensors
     stated = {key: value for key, value in arguments.items() if key not in OF_THE_RUN}
@@ -88,4 +89,4 @@ def make_config(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     classifier = create_model(name, class_count=1, image_size=size).classifier
     kernel = flatten(params).get(f"{classifier}/kernel")
     class_count = 0 if kernel is None else kernel.shape[-1]
-    return describe_for_timm(name, {}, class_count, (), Preprocessing(image_size=size), dict(params))
+    return describe_for_timm(name, {}, class_count, (), Preprocessing(image_size=size))

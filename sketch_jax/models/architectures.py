@@ -69,7 +69,10 @@ FAMILIES: tuple[Family, ...] = (
     maxxvit,
 )
 
-OF_THE_RUN = ("num_classes", "img_size", "drop_rate", "drop_path_rate", "dynamic_img_size")
+BUILT_FOR_A_SIZE = (vision_transformer, eva, beit, swin_transformer, swin_transformer_v2, maxxvit)
+"""Families with position embeddings, or windows, of one image size."""
+
+OF_THE_RUN = ("num_classes", "img_size", "strict_img_size", "dynamic_img_size", "drop_rate", "drop_path_rate")
 """timm's arguments that the caller decides, whatever the weights' config says."""
 
 NONE: Mapping[str, Any] = MappingProxyType({})
@@ -120,6 +123,21 @@ def create_model(
 def architecture_names() -> list[str]:
     """timm's names of all architectures, sorted."""
     return sorted(name for family in FAMILIES for name in family.ARCHITECTURES)
+
+
+def is_built_for_a_size(name: str) -> bool:
+    """Whether parameters or windows depend on the image size: timm's `fixed_input_size`.
+
+    Args:
+        name: as for `create_model`.
+
+    Raises:
+        InputError: no such architecture.
+
+    >>> is_built_for_a_size("swinv2_tiny_window8_256"), is_built_for_a_size("resnet18")
+    (True, False)
+    """
+    return _find_family(bare_name(name)) in BUILT_FOR_A_SIZE
 
 
 def default_image_size(name: str) -> int:

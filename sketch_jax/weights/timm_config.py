@@ -58,12 +58,15 @@ def preprocessing_from(config: Mapping[str, Any], image_size: int | None = None)
             channels, or a resize that is not offered.
 
     References:
-        timm/data/config.py, `resolve_data_config`.
+        timm/data/config.py, `resolve_data_config`; timm/models/_hub.py, `_parse_model_cfg`.
     """
     if not config:
         return Preprocessing(image_size=image_size or DEFAULT_IMAGE_SIZE)
     stated = pretrained_config(config)
     wanted = {name: stated.get(name) or default for name, default in TIMM_DEFAULTS.items()}
+    built_for = _built_for(config.get("model_args") or {}, stated)
+    if built_for is not None:
+        wanted["input_size"] = (wanted["input_size"][0], *built_for)
     wanted |= {name: 3 * list(wanted[name]) for name in ("mean", "std") if len(wanted[name]) == 1}
     refuse_faults(
         "the weights' config.json asks for images that are not supported",
@@ -79,6 +82,15 @@ def preprocessing_from(config: Mapping[str, Any], image_size: int | None = None)
         crop_fraction=float(wanted["crop_pct"]),
         crop_mode=wanted["crop_mode"],
     )
+
+
+def _built_for(arguments: Mapping[str, Any], stated: Mapping[str, Any]) -> Sequence[int] | None:
+    """Height and width that the weights' model was built for, where its arguments say so."""
+    flexible = arguments.get("dynamic_img_size") or arguments.get("strict_img_size") is False
+    size = arguments.get("img_size")
+    if size is None or flexible or not stated.get("fixed_input_size"):
+        return None
+    return (size, size) if isinstance(size, int) else size
 
 
 def pretrained_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -107,9 +119,11 @@ def timm_config(
         classifiers: our paths of the classifiers' parameters.
         feature_width: channels of the pooled features.
         preprocessing: of the images.
-        fixed_image_size: the parameters' shapes depend on the image size (position embeddings).
+        fixed_image_size: the model is built for one image size (position embeddings, windows), so that timm
+            must build it for that of the preprocessing.
     """
     size = preprocessing.image_size
+    of_size = {"img_size": size} if fixed_image_size else {}  # some of timm's functions state their own
     names = [timm_name(path) for path in classifiers]
     pretrained_cfg = {
         "tag": "sketch_jax",
@@ -130,7 +144,7 @@ def timm_config(
         "num_classes": class_count,
         "num_features": feature_width,
         **({"label_names": list(class_names)} if class_names else {}),
-        "model_args": dict(model_arguments),
+        "model_args": {**model_arguments, **of_size},
         "pretrained_cfg": pretrained_cfg,
     }
 

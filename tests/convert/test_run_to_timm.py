@@ -76,7 +76,7 @@ def test_the_best_checkpoint_answers_in_timm_with_the_same_logits(tmp_path, name
     assert 0.03 < np.abs(theirs[0] - theirs[1]).mean() < 20, "answers must depend on the images"
     assert np.abs(ours - theirs).max() < 1e-4
     data = timm.data.resolve_model_data_config(exported)
-    assert data["input_size"] == [3, model.image_size, model.image_size]
+    assert list(data["input_size"]) == [3, model.image_size, model.image_size]
     assert (data["mean"], data["crop_pct"], data["crop_mode"]) == ([0.5, 0.4, 0.3], 0.9, "center")
     config = json.loads((tmp_path / "run" / "timm" / "config.json").read_text())
     assert config["label_names"] == CLASS_NAMES

@@ -11,6 +11,7 @@ from sketch_jax.models.architectures import (
     bare_name,
     create_model,
     default_image_size,
+    is_built_for_a_size,
 )
 from sketch_jax.trees import flatten
 
@@ -31,6 +32,13 @@ def test_the_table_has_every_architecture_of_every_family_once():
     families = [family.ARCHITECTURES for family in FAMILIES]
     assert architecture_names() == sorted(name for family in families for name in family)
     assert len(set(architecture_names())) == sum(map(len, families))
+
+
+def test_the_architectures_that_timm_builds_for_one_image_size_are_known():
+    timm = pytest.importorskip("timm")
+    not_square = {name for name in architecture_names() if name.endswith("_sapiens2")}
+    for name in sorted(set(architecture_names()) - not_square):
+        assert is_built_for_a_size(name) == timm.models.get_pretrained_cfg(name).fixed_input_size, name
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,15 @@ import numpy as np
 import optax
 import pytest
 from jax import numpy as jnp
+from normalized_images import normalized_test_images
 
-from sketch_jax.data.doodles import SUBJECTS, Doodles, load_doodles
-from sketch_jax.data.pipeline import evaluation_batches
+from sketch_jax.data.doodles import SUBJECTS, Doodles
 from sketch_jax.losses.softmax import cross_entropy
 from sketch_jax.models.architectures import create_model
 from sketch_jax.predictions import load_predictions
 from sketch_jax.preprocessing import Preprocessing
 from sketch_jax.train.state import create_state
-from sketch_jax.train.step import make_train_step, normalize
+from sketch_jax.train.step import make_train_step
 
 CLASSES = list(SUBJECTS)[:10]
 SIZE = 48
@@ -71,25 +71,13 @@ def test_ten_classes_start_from_rows_of_a_thousand_and_answer_as_timm_without_tr
     assert "10 of 10 classes start from rows of the weights' classifier" in done.stdout
     assert "none: the start weights predict" in done.stdout
     predictions = load_predictions(tmp_path / "run" / "predictions" / "test.npz")
-    images = normalized_test_images(tmp_path / "run")
+    source = Doodles(classes=tuple(CLASSES), test_per_class=2, train_per_class=4)
+    images = normalized_test_images(tmp_path / "run", source)
     with torch.no_grad():
         expected = theirs(torch.tensor(images).permute(0, 3, 1, 2)).numpy()
     expected = expected[:, [rows[name] for name in CLASSES]]
     assert expected.std() > 0.3
     np.testing.assert_allclose(predictions.logits, expected, rtol=0, atol=1e-4)
-
-
-def normalized_test_images(directory):
-    """What the run's model was given of the test set, in order."""
-    record = json.loads(next((directory / "checkpoints").glob("*/checkpoint.json")).read_text())["record"]
-    stated = {key: value for key, value in record["preprocessing"].items() if key != "type"}
-    stated |= {name: tuple(stated[name]) for name in ("mean", "std")}
-    preprocessing = Preprocessing(**stated)
-    dataset = load_doodles(Doodles(classes=tuple(CLASSES), test_per_class=2, train_per_class=4))
-    assert dataset.test is not None
-    batches = evaluation_batches(dataset.test, np.arange(20), preprocessing, batch_size=20)
-    images = next(iter(batches)).images
-    return np.asarray(normalize(jnp.asarray(images, jnp.float32) / 255.0, preprocessing))
 
 
 def test_an_mlp_head_trains_is_started_again_and_says_why_timm_cannot_have_it(root, tmp_path):

@@ -49,7 +49,7 @@ def test_timm_answers_from_the_directory_with_the_same_logits(tmp_path, name, cl
     with torch.no_grad():
         assert torch.equal(loaded(images), model(images))
     assert timm.data.resolve_model_data_config(loaded)["mean"] == [0.5, 0.5, 0.5]
-    assert timm.data.resolve_model_data_config(loaded)["input_size"] == [3, size, size]
+    assert list(timm.data.resolve_model_data_config(loaded)["input_size"]) == [3, size, size]
 
 
 def test_both_layouts_hold_the_same_tensors(tmp_path):
@@ -79,6 +79,16 @@ def test_an_empty_directory_is_filled_and_parents_are_made(tmp_path):
     write_timm_directory(tmp_path / "a" / "b", PARAMS, {}, {})
     for directory in (tmp_path / "empty", tmp_path / "a" / "b"):
         assert sorted(os.listdir(directory)) == ["config.json", "model.safetensors"]
+
+
+def test_what_another_process_is_writing_at_the_same_place_is_left_alone(tmp_path):
+    with new_directory(tmp_path / "out") as first:
+        (first / "a").write_text("first")
+        with new_directory(tmp_path / "out") as second:
+            (second / "a").write_text("second")
+        assert (first / "a").read_text() == "first"
+        (tmp_path / "out" / "a").unlink()
+    assert (tmp_path / "out" / "a").read_text() == "first"
 
 
 def test_nothing_is_left_when_the_writing_fails(tmp_path):

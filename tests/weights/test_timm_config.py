@@ -46,6 +46,29 @@ def test_another_image_size_changes_nothing_else():
     assert full.image_size == 448
 
 
+@pytest.mark.parametrize(
+    ("arguments", "fixed", "expected"),
+    [
+        ({"img_size": 384}, True, 384),
+        ({"img_size": [384, 384]}, True, 384),
+        ({"img_size": 384}, False, 224),
+        ({"img_size": 384, "dynamic_img_size": True}, True, 224),
+        ({"img_size": 384, "strict_img_size": False}, True, 224),
+        ({}, True, 224),
+    ],
+)
+def test_the_image_size_is_that_for_which_the_weights_model_was_built_as_in_timm(arguments, fixed, expected):
+    timm = pytest.importorskip("timm")
+    config = {
+        "architecture": "vit_tiny_patch16_224",
+        "model_args": arguments,
+        "pretrained_cfg": {"input_size": [3, 224, 224], "fixed_input_size": fixed},
+    }
+    theirs, _, _ = timm.models._hub._parse_model_cfg(json.loads(json.dumps(config)), {})
+    assert timm.data.resolve_data_config({}, pretrained_cfg=theirs)["input_size"][1] == expected
+    assert preprocessing_from(config).image_size == expected
+
+
 def test_an_old_config_without_parts_is_read():
     config = {"architecture": "resnet18", "input_size": [3, 160, 160], "mean": [0.5, 0.4, 0.3]}
     assert preprocessing_from(config).image_size == 160
