@@ -22,7 +22,9 @@ MODULES = (
 HEADER = """# Supported models
 
 Made by `python -m convert document`. {names} architectures of timm {version}, with {tags} of its {all_tags}
-pretrained tags: any of them is a start, as `--model.pretrained timm/NAME.TAG`.
+pretrained tags: {starts} of them are a start, as `--model.pretrained timm/NAME.TAG`. The others:
+
+{others}
 
 Names and shapes of all parameters equal timm's, for every architecture (`python -m convert trees`). The
 figures are differences from timm in float32, with every parameter and statistic random: the largest of any
@@ -51,7 +53,10 @@ def run(options: argparse.Namespace) -> int:
     from sketch_jax.models.architectures import architecture_names
 
     tags = [tag for tag in timm.list_pretrained() if tag.partition(".")[0] in set(architecture_names())]
+    others = other_tags(tags)
     header = HEADER.format(
+        starts=len(tags) - sum(map(len, others.values())),
+        others="\n".join(f"- {reason}: {', '.join(named)}." for reason, named in others.items()),
         names=len(architecture_names()),
         version=timm.__version__,
         tags=len(tags),
@@ -63,6 +68,26 @@ def run(options: argparse.Namespace) -> int:
     ]
     print("\n".join([header, *sections]), end="")
     return 0
+
+
+def other_tags(tags: Iterable[str]) -> dict[str, list[str]]:
+    """Tags that are no start by their own name, by what stands in the way."""
+    import timm
+
+    others: dict[str, list[str]] = {}
+    for tag in tags:
+        config: Any = timm.models.get_pretrained_cfg(tag)
+        _, height, width = config.input_size
+        if height != width:
+            others.setdefault("made for images that are not square, so refused", []).append(f"`{tag}`")
+        elif config.hf_hub_id is None:
+            others.setdefault("not on the hub; `convert to-flax` reads a downloaded file", []).append(
+                f"`{tag}`"
+            )
+        elif config.hf_hub_id != f"timm/{tag}":
+            elsewhere = "on the hub by another name, with `--model.name NAME`"
+            others.setdefault(elsewhere, []).append(f"`{tag}` as `{config.hf_hub_id}`")
+    return others
 
 
 def by_module(names: Iterable[str]) -> dict[str, list[str]]:

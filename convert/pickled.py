@@ -10,8 +10,7 @@ import numpy as np
 
 from convert.extra import require
 from sketch_jax.errors import InputError
-from sketch_jax.weights.sources import Weights, read_json
-from sketch_jax.weights.tensors import PICKLE_SUFFIXES
+from sketch_jax.weights.sources import CONFIG_FILE, Weights, read_json
 
 STATE_KEYS = (
     *("state_dict_ema", "model_ema", "state_dict", "model", "classy_state_dict", "base_model"),
@@ -26,13 +25,12 @@ PREFIXES = ("module.", "_orig_mod.")
 """What data-parallel and compiled models put before every name."""
 
 
-def is_pickle(path: Path) -> bool:
-    """Whether a file is one of torch's pickled checkpoints, by its suffix."""
-    return path.suffix in PICKLE_SUFFIXES
+HUB_NAMES = ("pytorch_model.bin", "model.pth")
+"""Of files whose config.json lies beside them; beside others may lie that of other weights."""
 
 
 def open_pickle(path: Path) -> Weights:
-    """The tensors of a pickled checkpoint, with the config.json beside it.
+    """The tensors of a pickled checkpoint, with the config.json beside it where it has a hub's name.
 
     Raises:
         InputError: torch is absent, the file is damaged, holds more than tensors, or holds no state dict.
@@ -41,10 +39,10 @@ def open_pickle(path: Path) -> Weights:
     if not state:
         raise InputError(f"{path}: holds no state dict of tensors; save model.state_dict() with torch.save")
     tensors = {name: _to_numpy(tensor) for name, tensor in state.items()}
-    config = path.parent / "config.json"
+    config = path.parent / CONFIG_FILE
     return Weights(
         tensors=tensors,
-        config=read_json(config) if config.is_file() else {},
+        config=read_json(config) if path.name in HUB_NAMES and config.is_file() else {},
         fingerprint="",
         origin=str(path),
     )
@@ -96,4 +94,4 @@ def _load(path: Path) -> Any:
 
 
 def _to_numpy(tensor: Any) -> np.ndarray:
-    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    return (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()

@@ -83,9 +83,11 @@ def _try_file(name: str, filename: str, cache_directory: Path | None, cached_onl
 
 
 def _unreachable(name: str, filename: str) -> InputError:
+    repository, _, revision = name.partition("@")
+    at_revision = f" --revision {revision}" if revision else ""
     return InputError(
         f"{name}: {filename} is not cached here and the hub cannot be reached; where there is a network, run "
-        f"`hf download {name.partition('@')[0]}` and copy its cache to this machine (HF_HOME), or put the "
+        f"`hf download {repository}{at_revision}` and copy its cache to this machine (HF_HOME), or put the "
         "repository's config.json and model.safetensors into a directory and name local-dir:DIRECTORY; "
         "--model.pretrained None trains from scratch"
     )

@@ -56,7 +56,7 @@ def open_weights(source: str, cache_directory: Path | None = None) -> Weights:
         return _open_directory(path)
     if source.startswith(HUB_PREFIX):
         return _open_hub(source.removeprefix(HUB_PREFIX), cache_directory)
-    if path.suffix == ".safetensors" or path.suffix in PICKLE_SUFFIXES or path.is_file():
+    if path.is_file() or path.suffix == ".safetensors" or is_pickle_path(source):
         return _open_file(path)
     if _HUB_NAME.fullmatch(source):
         return _open_hub(source, cache_directory)
@@ -64,6 +64,17 @@ def open_weights(source: str, cache_directory: Path | None = None) -> Weights:
         f"{source!r} names no weights: write a hub name (timm/resnet18.a1_in1k), local-dir:DIRECTORY "
         "(with config.json and model.safetensors), the path of a .safetensors file, or None for no weights"
     )
+
+
+def is_pickle_path(source: str) -> bool:
+    """Whether a source is the path of a pickled checkpoint; timm has tags that end like one.
+
+    >>> is_pickle_path("checkpoint.pt"), is_pickle_path("timm/beit3_base_patch16_224.pt")
+    (True, False)
+    """
+    path = Path(source)
+    on_hub = source.startswith((HUB_PREFIX, "timm/")) and not path.is_file()
+    return path.suffix in PICKLE_SUFFIXES and not on_hub
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -114,17 +125,18 @@ def _open_hub(name: str, cache_directory: Path | None) -> Weights:
         raise (
             refuse_pickle(pickled) if pickled else InputError(f"{name}: the repository has no {WEIGHTS_FILE}")
         )
-    config = hub_file(name, (CONFIG_FILE,), cache_directory)
+    commit = first.parent.name
+    name = name.partition("@")[0]
+    config = hub_file(f"{name}@{commit}", (CONFIG_FILE,), cache_directory)
 
     def shard(filename: str) -> Path:
-        path = hub_file(name, (filename,), cache_directory)
+        path = hub_file(f"{name}@{commit}", (filename,), cache_directory)
         if path is None:
             raise InputError(f"{name}: the repository lacks {filename}, which its {INDEX_FILE} names")
         return path
 
     files = _shards(first, shard) if first.name == INDEX_FILE else [first]
-    origin = f"{name.partition('@')[0]}@{first.parent.name}"
-    return _weights(files, read_json(config) if config else {}, origin)
+    return _weights(files, read_json(config) if config else {}, f"{name}@{commit}")
 
 
 def _shards(index: Path, locate: Any) -> list[Path]:

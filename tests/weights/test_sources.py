@@ -151,6 +151,17 @@ class Bomb:
         return (open, (self.trace, "w"))
 
 
+@pytest.mark.parametrize("source", ["timm/tiny.pt", "hf-hub:timm/tiny.pt"])
+def test_a_tag_of_the_hub_may_end_like_a_pickle(tmp_path, source):
+    write_hub_cache(tmp_path, name="tiny.pt")
+    assert_holds(open_weights(source, tmp_path), tensors())
+
+
+def test_a_relative_path_that_leads_nowhere_is_no_hub_name():
+    with pytest.raises(InputError, match=r"'\.\./nowhere' names no weights: write a hub name"):
+        open_weights("../nowhere")
+
+
 @pytest.mark.parametrize("name", ["model.pth", "pytorch_model.bin", "x.pt", "x.pkl", "model.safetensors"])
 @pytest.mark.parametrize("as_directory", [False, True])
 def test_a_pickle_is_refused_and_never_unpickled(tmp_path, name, as_directory):
