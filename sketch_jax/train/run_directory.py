@@ -47,7 +47,8 @@ def open_run(
     with open_to_append(place / LOCK_NAME) as lock:
         _lock(lock, place)
         for partial in place.glob(f".*{PARTIAL_SUFFIX}"):
-            partial.unlink()
+            if partial.is_file():  # a directory is that of an export in progress
+                partial.unlink()
         refuse_other_config(place, config, free_fields)
         if is_abandoned(place):
             _clear(place)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ def new_directory(directory: Path) -> Iterator[Path]:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InputError(f"{directory}: already holds something; name a directory that is new or empty")
     make_directory(directory.absolute().parent)
-    partial = directory.absolute().with_name(f".{directory.absolute().name}.{os.getpid()}{PARTIAL_SUFFIX}")
+    place = directory.absolute()
+    partial = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}{PARTIAL_SUFFIX}")
     try:
         partial.mkdir()
         yield partial

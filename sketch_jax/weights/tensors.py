@@ -52,9 +52,19 @@ class StoredTensor:
     """Order of the stored axes in timm's layout."""
 
     def read(self) -> np.ndarray:
-        """The tensor in timm's layout; floating types become float32, others stay."""
+        """The tensor in timm's layout; floating types become float32, others stay.
+
+        Raises:
+            InputError: the file is gone or changed.
+        """
         size = int(np.prod(self.shape)) * self.dtype.itemsize
-        stored = np.fromfile(self.file, np.uint8, size, offset=self.offset).view(self.dtype)
+        try:
+            stored = np.fromfile(self.file, np.uint8, size, offset=self.offset).view(self.dtype)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self.file}: cannot be read any more ({error}); it was whole when the run began: was it "
+                "removed or changed?"
+            ) from error
         wanted = np.dtype(np.float32) if self.dtype in FLOATING else self.dtype
         return np.transpose(stored.reshape(self.shape).astype(wanted, copy=False), self.axes)
 
@@ -64,6 +74,12 @@ class StoredTensors(Mapping[str, np.ndarray]):
 
     def __init__(self, stored: Mapping[str, StoredTensor]):
         self.stored = dict(stored)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes in timm's layout."""
+        return {
+            name: tuple(tensor.shape[axis] for axis in tensor.axes) for name, tensor in self.stored.items()
+        }
 
     @property
     def float32_bytes(self) -> int:

@@ -169,6 +169,12 @@ def test_one_process_cannot_hold_a_run_twice(tmp_path):
         pass
 
 
+def test_an_export_in_progress_is_no_half_written_file(tmp_path):
+    (tmp_path / ".timm.1a2b.partial").mkdir()
+    with open_run(tmp_path, {}):
+        assert (tmp_path / ".timm.1a2b.partial").is_dir()
+
+
 def test_half_written_files_of_a_killed_start_are_removed(tmp_path):
     (tmp_path / ".run.json.123.partial").write_text("{")
     with open_run(tmp_path, {}):
