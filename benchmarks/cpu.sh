@@ -4,14 +4,19 @@
 # Nothing else may run meanwhile.
 set -uo pipefail
 cd "$(dirname "$0")/.."
+export JAX_PLATFORMS=cpu CUDA_VISIBLE_DEVICES=
 python=${PYTHON:-python3}
 output=${1:-benchmarks/results/cpu.jsonl}
+failed=()
 mkdir -p "$(dirname "$output")"
+processor=$(grep -m1 '^model name' /proc/cpuinfo | cut -d : -f 2- | xargs)
+features=$(grep -m1 '^flags' /proc/cpuinfo | grep -oE 'avx2|avx512f|amx_tile' | xargs)
+echo "{\"processor\": \"$processor\", \"features\": \"$features\", \"date\": \"$(date -I)\"}" | tee -a "$output"
 
 row() { # model pixels batch
     for mode in train inference; do
         "$python" benchmarks/train_step.py --model "$1" --image-size "$2" --batch-size "$3" --mode "$mode" \
-            --steps 2 --turns 3 --against timm | tee -a "$output"
+            --steps 2 --turns 3 --against timm | tee -a "$output" || failed+=("$1 $mode")
     done
 }
 
@@ -37,4 +42,5 @@ row vgg11_bn 224 4
 row mobilevit_xs 256 8
 row mobilevitv2_050 256 8
 row nfnet_l0 224 4
-echo "done in ${SECONDS}s: $output" >&2
+echo "done in ${SECONDS}s: $output; failed: ${failed[*]:-none}" >&2
+[ ${#failed[@]} -eq 0 ]

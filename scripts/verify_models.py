@@ -4,7 +4,8 @@
     python scripts/verify_models.py NAME …     # these, again
 
 Each is a process of its own (`python -m convert verify NAME`), so that memory is given back. A line of
-docs/verified.jsonl is replaced when its architecture is measured again. Ends with the worst figures.
+docs/verified.jsonl is replaced when its architecture is measured again, and removed when it fails. Ends with
+the worst figures.
 """
 
 import argparse
@@ -63,6 +64,8 @@ def main() -> int:
         done = subprocess.run(command, capture_output=True, text=True, cwd=RESULTS.parents[1])
         if done.returncode:
             failed.append(name)
+            results.pop(name, None)
+            write_results(results)
             print(f"{name}: exit code {done.returncode}: {done.stdout}{done.stderr[-2000:]}", file=sys.stderr)
             continue
         results[name] = json.loads(done.stdout)
@@ -80,12 +83,14 @@ def read_results() -> dict[str, Mapping[str, Any]]:
 
 def write_results(results: Mapping[str, Mapping[str, Any]]) -> None:
     """One line an architecture, in alphabetical order."""
-    lines = [json.dumps(results[name]) for name in sorted(results)]
-    RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines = [f"{json.dumps(results[name])}\n" for name in sorted(results)]
+    RESULTS.write_text("".join(lines), encoding="utf-8")
 
 
 def print_worst(results: Mapping[str, Mapping[str, Any]]) -> None:
     """The largest difference of each kind, and whose it is."""
+    if not results:
+        return
     for quantity in ("max_abs_features", "max_abs_logits", "max_rel_gradient", "max_abs_statistics"):
         name = max(results, key=lambda name: results[name][quantity])
         print(f"{quantity}: {results[name][quantity]:.2e} ({name})")

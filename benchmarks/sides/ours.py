@@ -102,13 +102,15 @@ def jax_facts(compiled: Any, dtype: str) -> dict[str, Any]:
     """What is told of our side beside its speed."""
     import jax
 
+    from sketch_jax.data.options import usable_cores
     from sketch_jax.train.devices import device_peak_flops
 
     device = jax.devices()[0]
+    on_cpu = device.platform == "cpu"
     return {
         "system": "sketch_jax",
         "versions": {"jax": jax.__version__},
-        "device": device.device_kind,
+        "device": f"cpu, {usable_cores()} threads" if on_cpu else device.device_kind,
         "dtype": dtype,
         "compile_seconds": round(compiled.seconds, 2),
         "step_flops": compiled.flops,

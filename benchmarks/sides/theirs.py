@@ -14,7 +14,10 @@ def prepare_timm(case: Case, channels_last: bool) -> Side:
     import timm.optim
     import torch
 
+    from sketch_jax.data.options import usable_cores
+
     on_gpu = torch.cuda.is_available()
+    torch.set_num_threads(usable_cores())
     device = torch.device("cuda" if on_gpu else "cpu")
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model: Any = timm.create_model(case.model, num_classes=case.classes, **_timm_size(case), **case.arguments)
