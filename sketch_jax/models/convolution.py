@@ -7,6 +7,8 @@ others: a depthwise one takes fifty times as long as it must, and its weight gra
 - 1x1: one matrix product; the kernel's gradient has the narrower factor first, or XLA transposes the wider;
 - depthwise: shifted multiply-adds; the gradient of the inputs likewise, one sum per phase of the stride;
   the gradient of the kernel as products added over a block of rows, elementwise, then one plain sum;
+- grouped: dense ones of a few groups together (see `grouped`); XLA has plain loops for their kernels'
+  gradients, which take a hundred times as long;
 - dense up to 3x3, with outputs of four places or fewer: one product of what all taps see and the kernel.
   XLA's takes seventy times as long where there are two rows and two columns (docs/log.md).
 
@@ -22,6 +24,7 @@ from jaxtyping import Array, Float
 
 from sketch_jax.models import winograd
 from sketch_jax.models.depthwise import depthwise, depthwise_gradients, repeat_channels
+from sketch_jax.models.grouped import convolve_groups, group_gradients
 from sketch_jax.models.sliding_windows import (
     Features,
     Geometry,
@@ -131,6 +134,8 @@ def convolve_on_cpu(geometry: Geometry, inputs: Features, kernel: Kernel) -> Out
         outputs = pointwise(geometry, *wide)
     elif is_depthwise(geometry, inputs, kernel):
         outputs = depthwise(geometry, repeat_channels(*wide), wide[1])
+    elif geometry.groups > 1:
+        outputs = convolve_groups(convolve_on_cpu, geometry, *wide)
     elif has_few_places(geometry, inputs, kernel):
         outputs = product_of_all_taps(geometry, *wide)
     elif is_winograd(geometry, inputs, kernel):
@@ -149,6 +154,8 @@ def gradients_on_cpu(
         gradients = pointwise_gradients(geometry, *wide)
     elif is_depthwise(geometry, inputs, kernel):
         gradients = depthwise_gradients(geometry, *wide)
+    elif geometry.groups > 1:
+        gradients = group_gradients(gradients_on_cpu, geometry, *wide)
     elif has_few_places(geometry, inputs, kernel):
         pull = jax.vjp(functools.partial(product_of_all_taps, geometry), *wide[:2])[1]
         gradients = pull(wide[2])
@@ -172,8 +179,7 @@ def is_depthwise(geometry: Geometry, inputs: Features, kernel: Kernel) -> bool:
 def has_few_places(geometry: Geometry, inputs: Features, kernel: Kernel) -> bool:
     """Whether the outputs of a dense kernel are so small that one product of matrices is the fastest."""
     rows, columns = output_sizes(geometry, inputs, kernel)
-    few = 0 < rows * columns <= FEW_PLACES and kernel.shape[0] * kernel.shape[1] <= FEW_TAPS
-    return few and geometry.groups == 1
+    return 0 < rows * columns <= FEW_PLACES and kernel.shape[0] * kernel.shape[1] <= FEW_TAPS
 
 
 def product_of_all_taps(geometry: Geometry, inputs: Features, kernel: Kernel) -> Outputs:

@@ -26,6 +26,7 @@ FORMS = {
     "depthwise": (6, 6, 6),
     "dense": (3, 8, 1),
     "grouped": (8, 12, 4),
+    "grouped in pieces": (48, 24, 6),
     "depthwise multiplied": (4, 8, 4),
 }
 
