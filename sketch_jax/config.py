@@ -28,6 +28,8 @@ RANGES = {
     "batch_size": (1, 10**6),
     "image_size": (1, 8192),
     "accumulation_steps": (1, 10**6),
+    "folds": (2, 10**3),
+    "repeats": (1, 10**3),
 }
 """Least and greatest values of numbers that are no records' own."""
 
@@ -57,6 +59,13 @@ class Config:
     """Where the labelled images come from."""
     split: Split = HoldOut()
     """Which images are held out of training to choose the best checkpoint."""
+    folds: int | None = None
+    """Folds of cross-validation, at least 2: for each a model is trained with that fold held out, in its own
+    directory, and the predictions of all are gathered. None: one model, of `split`."""
+    repeats: int = 1
+    """Times that cross-validation is done, each with the seeds after the last."""
+    train_on_all: bool = False
+    """Whether nothing is held out: for the last model, when all is chosen."""
     model: ModelOptions = ModelOptions()
     """Architecture and start weights."""
     preprocessing: PreprocessingChanges = PreprocessingChanges()
@@ -94,6 +103,7 @@ class Config:
                 bound = f"at least {least}" if value < least else f"at most {greatest}"
                 raise InputError(f"--{field.replace('_', '-')} {value}: must be {bound}")
         _refuse_places(self)
+        _refuse_folds(self)
         if self.batch_size % self.accumulation_steps:
             raise InputError(
                 f"--accumulation-steps {self.accumulation_steps}: must divide --batch-size {self.batch_size}"
@@ -114,6 +124,16 @@ def _refuse_places(config: Config) -> None:
         raise InputError(f"--name {config.name!r}: must be the name of a directory below runs/, as 'first'")
     if config.output_dir == "":
         raise InputError("--output-dir '': is no directory; name one, or leave the option out")
+
+
+def _refuse_folds(config: Config) -> None:
+    """Refuses cross-validation of what holds nothing out, or that has no folds."""
+    if config.train_on_all and config.folds is not None:
+        raise InputError(
+            f"--train-on-all True: --folds {config.folds} holds each fold out in turn; leave one of them out"
+        )
+    if config.repeats > 1 and config.folds is None:
+        raise InputError(f"--repeats {config.repeats}: repeats cross-validation; set --folds, too")
 
 
 def _refuse_averages(config: Config) -> None:

@@ -77,7 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with leave_on_interrupt("stopped before training"):
             config = parse_config(sys.argv[1:] if arguments is None else arguments)
             print(f"{config.name}: starting JAX", flush=True)
-            from sketch_jax.run import run  # here, so that --help loads no jax
+            if config.folds is not None:
+                from sketch_jax.folds import run_folds  # here, so that --help loads no jax
+
+                return run_folds(config).exit_code
+            from sketch_jax.run import run
 
             return run(config).exit_code
     except InputError as error:

@@ -4,11 +4,26 @@ from sketch_jax.data.csv_table import Csv, load_csv
 from sketch_jax.data.doodles import Doodles, load_doodles
 from sketch_jax.data.folder import Folder, load_folder
 from sketch_jax.data.mask_folders import MaskFolders, load_mask_folders
-from sketch_jax.data.records import Dataset
+from sketch_jax.data.records import Dataset, SubmissionLayout
 from sketch_jax.data.tfds_source import Tfds, load_tfds
 from sketch_jax.data.verify import Progress, verify_dataset
 
 Source = Folder | Csv | MaskFolders | Tfds | Doodles
+
+
+def load_layout(source: Source) -> SubmissionLayout | None:
+    """The layout of a contest's submission; None where the source has no sample of one.
+
+    Raises:
+        InputError: as for `load_source`; no image is decoded.
+    """
+    match source:
+        case Csv():
+            return load_csv(source).submission
+        case MaskFolders():
+            return load_mask_folders(source).submission
+        case _:
+            return None
 
 
 def load_source(source: Source, *, progress: Progress | None = None) -> Dataset:

@@ -16,7 +16,7 @@ from sketch_jax.data.options import Loading
 from sketch_jax.data.records import Dataset, Examples
 from sketch_jax.data.sources import load_source
 from sketch_jax.data.split_file import read_split, write_split
-from sketch_jax.data.splits import create_folds, held_out_fold, split_rows
+from sketch_jax.data.splits import HoldOut, create_folds, held_out_fold, split_rows
 from sketch_jax.errors import InputError
 from sketch_jax.preprocessing import Preprocessing
 from sketch_jax.train.run_directory import SPLIT_NAME, is_abandoned
@@ -45,12 +45,13 @@ def load_data(config: Config, directory: Path, console: Console) -> Data:
         dataset = load_source(
             config.source, progress=lambda done, total: bar.update(task, completed=done, total=total)
         )
+    split = HoldOut(fraction=0.0) if config.train_on_all else config.split
     split_file = directory / SPLIT_NAME
     if split_file.is_file() and not is_abandoned(directory):
         folds = read_split(split_file, dataset.train)
     else:
-        folds = create_folds(config.split, dataset.train, config.seed)
-    train_rows, validation_rows = split_rows(folds, held_out_fold(config.split))
+        folds = create_folds(split, dataset.train, config.seed)
+    train_rows, validation_rows = split_rows(folds, held_out_fold(split))
     if len(train_rows) < config.batch_size:
         raise InputError(
             f"--batch-size {config.batch_size}: there are only {len(train_rows)} training images; "

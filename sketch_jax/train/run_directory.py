@@ -60,7 +60,8 @@ def open_run(
 
 def has_checkpoint(directory: Path) -> bool:
     """Whether a run saved something that another configuration must not go on from."""
-    return any(is_sealed(checkpoint) for checkpoint in (directory / CHECKPOINTS_NAME).glob("*"))
+    places = (f"{CHECKPOINTS_NAME}/*", f"*/{CHECKPOINTS_NAME}/*")  # its own, and those of its folds
+    return any(is_sealed(checkpoint) for place in places for checkpoint in directory.glob(place))
 
 
 def is_abandoned(directory: Path) -> bool:

@@ -1,0 +1,1 @@
+"""What is made of the predictions, and of the parameters, of several models."""
