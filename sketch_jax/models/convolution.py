@@ -16,6 +16,8 @@ The choice is made when a program is lowered, so that only the branch of its bac
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax import lax
@@ -37,6 +39,9 @@ from sketch_jax.models.sliding_windows import (
     seen_by,
     taps,
 )
+
+MANY_TAPS = 36
+"""Of a depthwise kernel: from so many on, computing its sum twice costs more than keeping it."""
 
 FEW_PLACES = 4
 """Of an output: up to as many, a small dense kernel is one product of matrices."""
@@ -133,7 +138,7 @@ def convolve_on_cpu(geometry: Geometry, inputs: Features, kernel: Kernel) -> Out
     if is_pointwise(geometry, kernel):
         outputs = pointwise(geometry, *wide)
     elif is_depthwise(geometry, inputs, kernel):
-        outputs = depthwise(geometry, repeat_channels(*wide), wide[1])
+        outputs = by_itself(functools.partial(depthwise_outputs, geometry), kernel, *wide)
     elif geometry.groups > 1:
         outputs = convolve_groups(convolve_on_cpu, geometry, *wide)
     elif has_few_places(geometry, inputs, kernel):
@@ -153,7 +158,7 @@ def gradients_on_cpu(
     if is_pointwise(geometry, kernel):
         gradients = pointwise_gradients(geometry, *wide)
     elif is_depthwise(geometry, inputs, kernel):
-        gradients = depthwise_gradients(geometry, *wide)
+        gradients = by_itself(functools.partial(depthwise_gradients, geometry), kernel, *wide)
     elif geometry.groups > 1:
         gradients = group_gradients(gradients_on_cpu, geometry, *wide)
     elif has_few_places(geometry, inputs, kernel):
@@ -164,6 +169,25 @@ def gradients_on_cpu(
     else:
         gradients = gradients_plainly(geometry, *wide)
     return gradients[0].astype(inputs.dtype), gradients[1].astype(kernel.dtype)
+
+
+def depthwise_outputs(geometry: Geometry, inputs: Features, kernel: Kernel) -> Outputs:
+    """A depthwise convolution, into one channel or into several."""
+    return depthwise(geometry, repeat_channels(inputs, kernel), kernel)
+
+
+def by_itself(function: Callable[..., Any], kernel: Kernel, *arrays: Array) -> Any:
+    """What a function gives, computed apart from what comes before and after it.
+
+    XLA on a CPU would compute a sum over many taps anew in each of its readers, three times for a norm, and
+    what the sum reads once for each tap. Only a branch keeps them apart. It is always the first one: the
+    second, taken where a weight is no number, gives no numbers, as the first would.
+    """
+    if kernel.shape[0] * kernel.shape[1] < MANY_TAPS:
+        return function(*arrays)
+    shapes = jax.eval_shape(function, *arrays)
+    lost = jax.tree.map(lambda shape: jnp.full(shape.shape, jnp.nan, shape.dtype), shapes)
+    return lax.cond(jnp.isnan(kernel[0, 0, 0, 0]), lambda *_: lost, function, *arrays)
 
 
 def is_pointwise(geometry: Geometry, kernel: Kernel) -> bool:

@@ -25,6 +25,11 @@ from sketch_jax.models.sliding_windows import (
 ROWS_PER_BLOCK = 12
 """Products added in one elementwise kernel: more save memory traffic, and cost compile time."""
 
+MORE_ROWS_PER_BLOCK = 28
+"""Of kernels with more than SMALL rows, for which one program is compiled for all rows."""
+
+SMALL = 3
+
 
 def repeat_channels(inputs: Features, kernel: Kernel) -> Float[Array, "batch height width channel_out"]:
     """Each channel as often as a depthwise kernel makes channels of it."""
@@ -115,7 +120,8 @@ def depthwise_kernel_gradient(
     A reduction whose operand XLA must compute on the way is not vectorised; one of a finished array is. So
     the products of a block of rows are added elementwise, and the blocks are summed at the end.
     """
-    blocks = -(-cotangent.shape[1] // ROWS_PER_BLOCK)
+    small = kernel.shape[0] <= SMALL
+    blocks = -(-cotangent.shape[1] // (ROWS_PER_BLOCK if small else MORE_ROWS_PER_BLOCK))
     rows = -(-cotangent.shape[1] // blocks)
     spare = blocks * rows - cotangent.shape[1]
     (top, bottom), sides = geometry.padding
@@ -128,7 +134,7 @@ def depthwise_kernel_gradient(
         kernel.shape[1],
         rows,
     )
-    if kernel.shape[0] <= 3:
+    if small:
         sums = [block_sums(row).sum((1, 2, 3)) for row in range(kernel.shape[0])]
         return jnp.stack(sums)[:, :, None, :]
     return lax.map(lambda row: block_sums(row).sum((1, 2, 3)), jnp.arange(kernel.shape[0]))[:, :, None, :]

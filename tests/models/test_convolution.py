@@ -126,6 +126,15 @@ def test_winograd_computes_half_precision_in_single_and_can_be_mapped():
     np.testing.assert_allclose(actual, wide, rtol=2**-7, atol=1e-5)
 
 
+@pytest.mark.parametrize("place", [(0, 0, 0, 0), (3, 5, 0, 2)])
+def test_a_weight_that_is_no_number_makes_no_number_of_what_it_touches(place):
+    inputs, kernel, groups = arrays("depthwise", 7, (12, 12))
+    lost = kernel.at[place].set(jnp.nan)
+    geometry = Geometry((1, 1), ((3, 3), (3, 3)), groups, (1, 1))
+    outputs = jax.jit(lambda inputs, kernel: convolve_on_cpu(geometry, inputs, kernel))(inputs, lost)
+    assert jnp.isnan(outputs[..., place[3]]).any()
+
+
 @pytest.mark.parametrize(
     "geometry",
     [
