@@ -4,55 +4,60 @@ Neighbouring groups are joined until they have about as many channels as a produ
 dense kernel of joined groups has between them is zero; its multiplications cost less than many small ones.
 """
 
-import math
+import itertools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from sketch_jax.models.sliding_windows import Features, Geometry, Kernel, Outputs
 
 CHANNELS = 32
-"""Of joined groups, as nearly as the number of groups allows."""
+"""Of joined groups, as nearly as may be."""
 
 MOST_PIECES = 64
 """Dense convolutions for one grouped one; more would take long to compile."""
 
-Pieces = Float[Array, "pieces kernel_height kernel_width piece_in piece_out"]
+Dense = Float[Array, "kernel_height kernel_width piece_in piece_out"]
 
 
-def joined_groups(groups: int, channels: int) -> int:
-    """How many neighbouring groups go into one dense convolution.
+def joined_groups(groups: int, channels: int) -> list[int]:
+    """How many neighbouring groups go into each dense convolution.
 
     Args:
         groups: of the convolution.
         channels: of one group.
 
-    >>> joined_groups(32, 4), joined_groups(32, 32), joined_groups(13, 8), joined_groups(256, 2)
-    (8, 1, 13, 16)
+    >>> joined_groups(32, 4), joined_groups(2, 64), joined_groups(13, 8)
+    ([8, 8, 8, 8], [1, 1], [5, 4, 4])
     """
-    divisors = [number for number in range(1, groups + 1) if groups % number == 0]
-    few = [number for number in divisors if groups // number <= MOST_PIECES]
-    return min(few, key=lambda number: abs(math.log2(number * channels / CHANNELS)))
+    pieces = min(max(round(groups * channels / CHANNELS), 1), groups, MOST_PIECES)
+    return [len(part) for part in np.array_split(np.arange(groups), pieces)]
 
 
-def spread_kernel(kernel: Kernel, groups: int, joined: int) -> Pieces:
-    """Dense kernels of joined groups: zero between channels of two groups."""
+def spread_kernel(kernel: Kernel, joined: int) -> Dense:
+    """The dense kernel of joined groups: zero between channels of two groups."""
     height, width, channels, outputs = kernel.shape
-    shape = height, width, channels, groups // joined, joined, outputs // groups
-    by_piece = kernel.reshape(shape).transpose(3, 0, 1, 4, 2, 5)
-    apart = jnp.eye(joined, dtype=kernel.dtype).reshape(1, 1, 1, joined, 1, joined, 1)
-    spread = by_piece[:, :, :, :, :, None, :] * apart
-    return spread.reshape(groups // joined, height, width, joined * channels, -1)
+    by_group = kernel.reshape(height, width, channels, joined, -1).transpose(0, 1, 3, 2, 4)
+    apart = jnp.eye(joined, dtype=kernel.dtype).reshape(1, 1, joined, 1, joined, 1)
+    return (by_group[:, :, :, :, None, :] * apart).reshape(height, width, joined * channels, outputs)
 
 
-def gather_kernel(pieces: Pieces, groups: int, joined: int) -> Kernel:
-    """The grouped kernel of dense ones; what these have between the groups is left out."""
-    count, height, width, inputs, outputs = pieces.shape
-    shape = count, height, width, joined, inputs // joined, joined, outputs // joined
-    own = jnp.diagonal(pieces.reshape(shape), axis1=3, axis2=5)  # the groups come last
-    return own.transpose(1, 2, 3, 0, 5, 4).reshape(height, width, inputs // joined, count * outputs)
+def gather_kernel(dense: Dense, joined: int) -> Kernel:
+    """The kernel of joined groups from a dense one; what this has between the groups is left out."""
+    height, width, inputs, outputs = dense.shape
+    blocks = dense.reshape(height, width, joined, inputs // joined, joined, outputs // joined)
+    own = jnp.diagonal(blocks, axis1=2, axis2=4)  # the groups come last
+    return own.transpose(0, 1, 2, 4, 3).reshape(height, width, inputs // joined, outputs)
+
+
+def cut(values: Array, joined: list[int]) -> list[Array]:
+    """The parts of the last axis that belong to joined groups."""
+    width = values.shape[-1] // sum(joined)
+    ends = list(itertools.accumulate(joined))[:-1]
+    return jnp.split(values, [end * width for end in ends], axis=-1)
 
 
 def convolve_groups(
@@ -66,10 +71,9 @@ def convolve_groups(
         inputs: of all groups.
         kernel: of all groups.
     """
-    joined = joined_groups(geometry.groups, kernel.shape[2])
-    pieces, dense = spread_kernel(kernel, geometry.groups, joined), geometry._replace(groups=1)
-    parts = jnp.split(inputs, len(pieces), axis=3)
-    outputs = [convolve(dense, part, piece) for part, piece in zip(parts, pieces, strict=True)]
+    joined, dense = joined_groups(geometry.groups, kernel.shape[2]), geometry._replace(groups=1)
+    parts = zip(cut(inputs, joined), cut(kernel, joined), joined, strict=True)
+    outputs = [convolve(dense, part, spread_kernel(own, count)) for part, own, count in parts]
     return jnp.concatenate(outputs, axis=3)
 
 
@@ -89,12 +93,11 @@ def group_gradients(
         kernel: of all groups.
         cotangent: of the outputs.
     """
-    joined = joined_groups(geometry.groups, kernel.shape[2])
-    pieces, dense = spread_kernel(kernel, geometry.groups, joined), geometry._replace(groups=1)
-    parts = jnp.split(inputs, len(pieces), axis=3), jnp.split(cotangent, len(pieces), axis=3)
-    found: list[Any] = [
-        gradients(dense, part, piece, own)
-        for part, piece, own in zip(parts[0], pieces, parts[1], strict=True)
-    ]
-    of_inputs, of_pieces = zip(*found, strict=True)
-    return jnp.concatenate(of_inputs, axis=3), gather_kernel(jnp.stack(of_pieces), geometry.groups, joined)
+    joined, dense = joined_groups(geometry.groups, kernel.shape[2]), geometry._replace(groups=1)
+    parts = zip(*(cut(values, joined) for values in (inputs, kernel, cotangent)), joined, strict=True)
+    found: list[Any] = []
+    for part, own, answer, count in parts:
+        of_inputs, of_kernel = gradients(dense, part, spread_kernel(own, count), answer)
+        found.append((of_inputs, gather_kernel(of_kernel, count)))
+    of_inputs, of_kernels = zip(*found, strict=True)
+    return jnp.concatenate(of_inputs, axis=3), jnp.concatenate(of_kernels, axis=3)

@@ -26,7 +26,7 @@ FORMS = {
     "depthwise": (6, 6, 6),
     "dense": (3, 8, 1),
     "grouped": (8, 12, 4),
-    "grouped in pieces": (48, 24, 6),
+    "grouped in pieces": (56, 28, 7),
     "depthwise multiplied": (4, 8, 4),
 }
 
