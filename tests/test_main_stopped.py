@@ -87,7 +87,7 @@ from sketch_jax.optim.schedule_options import Plateau
 from sketch_jax.train.options import Ema, Swa
 
 def get_config():
-    return dataclasses.replace(read_config(Path({quickstart!r})), {fields})
+    return dataclasses.replace(read_config(Path({quickstart!r})), epochs=40, {fields})
 """
 STATES = {
     "an average, a plateau, a sampler and stages at sizes of their own": """
