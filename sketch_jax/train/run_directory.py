@@ -44,14 +44,18 @@ def open_run(
             configuration.
     """
     place = make_directory(directory)
+    abandoned = is_abandoned(
+        place
+    )  # asked before the lock is made, which tells a run's directory from others
     with open_to_append(place / LOCK_NAME) as lock:
         _lock(lock, place)
         for partial in place.glob(f".*{PARTIAL_SUFFIX}"):
             if partial.is_file():  # a directory is that of an export in progress
                 partial.unlink()
-        refuse_other_config(place, config, free_fields)
-        if is_abandoned(place):
+        if abandoned and not has_checkpoint(place):
             _clear(place)
+        if (place / CONFIG_NAME).exists():
+            _refuse_differences(place, config, free_fields)
         text = _format(config)
         if not (place / CONFIG_NAME).exists() or (place / CONFIG_NAME).read_text() != text:
             write_atomically(place / CONFIG_NAME, text)
@@ -65,8 +69,9 @@ def has_checkpoint(directory: Path) -> bool:
 
 
 def is_abandoned(directory: Path) -> bool:
-    """Whether what a directory holds is of starts alone that ended before their first checkpoint."""
-    return (directory / CONFIG_NAME).exists() and not has_checkpoint(directory)
+    """Whether what a directory holds is of starts of a run that ended before their first checkpoint."""
+    started = (directory / CONFIG_NAME).exists() and (directory / LOCK_NAME).exists()
+    return started and not has_checkpoint(directory)
 
 
 def _clear(place: Path) -> None:
@@ -108,13 +113,16 @@ def read_config_json(directory: Path) -> dict[str, Any]:
 
 
 def refuse_other_config(directory: Path, given: Mapping[str, Any], free_fields: Sequence[str]) -> None:
-    """Checks that a run, if a directory holds checkpoints of one, has the configuration that is given.
+    """Checks that a directory's configuration, if it has one that counts, is the one that is given.
 
     Raises:
-        InputError: it does not; each field that differs is named.
+        InputError: it is not; each field that differs is named.
     """
-    if not (directory / CONFIG_NAME).exists() or not has_checkpoint(directory):
-        return
+    if (directory / CONFIG_NAME).exists() and not is_abandoned(directory):
+        _refuse_differences(directory, given, free_fields)
+
+
+def _refuse_differences(directory: Path, given: Mapping[str, Any], free_fields: Sequence[str]) -> None:
     stored = read_config_json(directory)
     free = tuple(f"{field}." for field in free_fields)
     refuse_faults(

@@ -17,7 +17,12 @@ import pytest
 
 from sketch_jax.errors import InputError
 from sketch_jax.train.differences import differences
-from sketch_jax.train.run_directory import open_run, read_run_card, write_run_card
+from sketch_jax.train.run_directory import (
+    open_run,
+    read_run_card,
+    refuse_other_config,
+    write_run_card,
+)
 
 ROOT = Path(__file__).parents[2]
 CONFIG = {
@@ -79,6 +84,18 @@ def test_what_a_start_left_that_saved_no_checkpoint_is_replaced_and_nothing_else
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {".lock", "config.json", "notes.txt", "checkpoints"}
     assert json.loads((tmp_path / "config.json").read_text()) == changed(seed=1)
+
+
+def test_a_directory_of_something_else_that_has_a_configuration_is_left_alone(tmp_path):
+    (tmp_path / "config.json").write_text('{"architecture": "resnet18"}')
+    (tmp_path / "split.csv").write_text("of others")
+    for _ in range(2):
+        with pytest.raises(InputError, match="begun with another configuration"):
+            refuse_other_config(tmp_path, CONFIG, ())
+    with pytest.raises(InputError, match="begun with another configuration"), open_run(tmp_path, CONFIG):
+        pass
+    assert (tmp_path / "config.json").read_text() == '{"architecture": "resnet18"}'
+    assert (tmp_path / "split.csv").read_text() == "of others"
 
 
 def test_a_split_that_lies_ready_before_the_first_start_is_kept(tmp_path):
