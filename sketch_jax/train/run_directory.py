@@ -44,9 +44,8 @@ def open_run(
             configuration.
     """
     place = make_directory(directory)
-    abandoned = is_abandoned(
-        place
-    )  # asked before the lock is made, which tells a run's directory from others
+    refuse_other_config(place, config, free_fields)
+    abandoned = is_abandoned(place)  # before the lock is made, which tells a run's directory from others
     with open_to_append(place / LOCK_NAME) as lock:
         _lock(lock, place)
         for partial in place.glob(f".*{PARTIAL_SUFFIX}"):

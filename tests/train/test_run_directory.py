@@ -96,6 +96,7 @@ def test_a_directory_of_something_else_that_has_a_configuration_is_left_alone(tm
         pass
     assert (tmp_path / "config.json").read_text() == '{"architecture": "resnet18"}'
     assert (tmp_path / "split.csv").read_text() == "of others"
+    assert not (tmp_path / ".lock").exists()
 
 
 def test_a_split_that_lies_ready_before_the_first_start_is_kept(tmp_path):
