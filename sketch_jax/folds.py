@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,10 +18,11 @@ from sketch_jax.metrics import summarise
 from sketch_jax.predictions import Predictions, load_predictions, save_predictions
 from sketch_jax.run import Result, run
 from sketch_jax.run.stages import FREE_FIELDS
+from sketch_jax.train.differences import differences
 from sketch_jax.train.run_directory import (
-    CONFIG_NAME,
     SPLIT_NAME,
     open_run,
+    read_config_json,
     read_run_card,
     write_run_card,
 )
@@ -111,10 +111,9 @@ def config_of_fold(config: Config, repeat: int, fold: int) -> Config:
 
 def is_finished(member: FoldRun) -> bool:
     """Whether a run came to its end with this very configuration."""
-    path = member.directory / CONFIG_NAME
-    if not path.is_file() or read_run_card(member.directory).get("status") != "finished":
+    if read_run_card(member.directory).get("status") != "finished":
         return False
-    return json.loads(path.read_bytes()) == json.loads(json.dumps(config_to_json(member.config)))
+    return not differences(read_config_json(member.directory), config_to_json(member.config))
 
 
 def gather(config: Config, runs: Sequence[FoldRun]) -> dict[str, Any]:

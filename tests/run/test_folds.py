@@ -127,7 +127,7 @@ def test_a_fold_is_an_ordinary_run():
     assert config.output_dir == "runs/tiny/seed2_fold1"
 
 
-def test_the_command_writes_a_submission_of_all_folds(tmp_path):
+def test_a_submission_of_the_mean_of_all_folds_is_written(tmp_path):
     root = tmp_path / "data"
     for name in ("cat", "dog"):
         images_in(root / "train" / name, 8)
