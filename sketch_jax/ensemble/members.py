@@ -6,15 +6,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Int
 
-from sketch_jax.ensemble.votes import Scores, probabilities, soft_vote
+from sketch_jax.ensemble.votes import LEAST_SCORE, Scores, probabilities, soft_vote
 from sketch_jax.errors import InputError, refuse_faults
 from sketch_jax.predictions import Predictions
 
 UNKNOWN = -1
 """Label of an image whose class is not known."""
-
-LEAST_SCORE = 1e-12
-"""Whose logarithm stands for that of all smaller scores."""
 
 
 def align(members: Mapping[str, Predictions]) -> dict[str, Predictions]:
@@ -36,10 +33,7 @@ def align(members: Mapping[str, Predictions]) -> dict[str, Predictions]:
     )
     ordered = {other: choose(member, first.ids) for other, member in members.items()}
     labels = _labels(ordered)
-    return {
-        other: Predictions(ids=first.ids, logits=member.logits, labels=labels, class_names=first.class_names)
-        for other, member in ordered.items()
-    }
+    return {other: dataclasses.replace(member, labels=labels) for other, member in ordered.items()}
 
 
 def answer_with(scores: Scores, like: Predictions) -> Predictions:

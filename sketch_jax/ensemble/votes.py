@@ -19,6 +19,10 @@ Method = Literal["soft", "hard", "soft-soft", "soft-hard", "hard-hard"]
 Tie = Literal["lowest", "soft"]
 
 
+LEAST_SCORE = 1e-12
+"""Whose logarithm stands for that of all smaller scores, so that one sure mistake is no infinite loss."""
+
+
 def probabilities(logits: Scores) -> Scores:
     """Softmax over the classes, in float64."""
     return np.exp(log_softmax(logits))

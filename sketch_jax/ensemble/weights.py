@@ -5,13 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from sketch_jax.ensemble.votes import Scores
+from sketch_jax.ensemble.votes import LEAST_SCORE, Scores
 
 Labels = Int[np.ndarray, " rows"]
 Weights = Float[np.ndarray, " members"]
-
-LEAST_PROBABILITY = 1e-12
-"""Below which a probability counts as this much, so that one sure mistake is no infinite loss."""
 
 
 def accuracy(scores: Scores, labels: Labels) -> float:
@@ -22,7 +19,7 @@ def accuracy(scores: Scores, labels: Labels) -> float:
 
 def log_loss(scores: Scores, labels: Labels) -> float:
     """Mean negative log-likelihood in nats of scores that sum to 1."""
-    return float(-np.log(np.maximum(_of_labels(scores, labels), LEAST_PROBABILITY)).mean())
+    return float(-np.log(np.maximum(_of_labels(scores, labels), LEAST_SCORE)).mean())
 
 
 def learn_weights(members: Sequence[Scores], labels: Labels, steps: int = 1000) -> Weights:
@@ -40,7 +37,7 @@ def learn_weights(members: Sequence[Scores], labels: Labels, steps: int = 1000) 
         section 4.3: proportions of a mixture of known densities.
     """
     likelihoods = np.stack([_of_labels(member, labels) for member in members], axis=1)
-    likelihoods = np.maximum(likelihoods, LEAST_PROBABILITY)
+    likelihoods = np.maximum(likelihoods, LEAST_SCORE)
     weights = np.full(len(members), 1.0 / len(members))
     for _ in range(steps):
         shares = likelihoods * weights
