@@ -8,7 +8,7 @@ others: a depthwise one takes fifty times as long as it must, and its weight gra
 - depthwise: shifted multiply-adds; the gradient of the inputs likewise, one sum per phase of the stride;
   the gradient of the kernel as products added over a block of rows, elementwise, then one plain sum;
 - grouped: dense ones of a few groups together (see `grouped`); XLA has plain loops for their kernels'
-  gradients, which take a hundred times as long;
+  gradients, and a training step of ResNeXt-50 takes thirty times as long (docs/log.md);
 - dense up to 3x3, with outputs of four places or fewer: one product of what all taps see and the kernel.
   XLA's takes seventy times as long where there are two rows and two columns (docs/log.md).
 
@@ -41,7 +41,7 @@ from sketch_jax.models.sliding_windows import (
 )
 
 MANY_TAPS = 36
-"""Of a depthwise kernel: from so many on, computing its sum twice costs more than keeping it."""
+"""Of a depthwise kernel that is kept by itself: 7×7 gained by it, 5×5 lost (docs/log.md)."""
 
 FEW_PLACES = 4
 """Of an output: up to as many, a small dense kernel is one product of matrices."""
@@ -180,8 +180,8 @@ def by_itself(function: Callable[..., Any], kernel: Kernel, *arrays: Array) -> A
     """What a function gives, computed apart from what comes before and after it.
 
     XLA on a CPU would compute a sum over many taps anew in each of its readers, three times for a norm, and
-    what the sum reads once for each tap. Only a branch keeps them apart. It is always the first one: the
-    second, taken where a weight is no number, gives no numbers, as the first would.
+    what the sum reads once for each tap. Only a branch keeps them apart, and this one is taken always but
+    where the first weight is no number: then every result is none, also of channels that it does not touch.
     """
     if kernel.shape[0] * kernel.shape[1] < MANY_TAPS:
         return function(*arrays)

@@ -2,8 +2,8 @@
 
 In float32 these functions are what they look like. In half precision an activation is computed in float32 and
 rounded once, keeping its inputs alone for the backward pass; and the gradient of a bias or a factor, a sum
-over all rows, is summed in float32, where XLA on recent GPUs would sum in half precision (torch sums in
-float32, too).
+over all rows, is summed in float32, as torch does. By its source (not measured) XLA would sum it in half
+precision on GPUs from Hopper on.
 """
 
 import functools

@@ -16,7 +16,7 @@ from sketch_jax.weights.sources import OUR_WEIGHTS_FILE, Weights, open_weights
 from sketch_jax.weights.tensors import StoredTensors, read_stored
 
 SMALLEST_BYTES = 10**9
-"""Weights that take less as float32 are converted each time: that takes less than a second or two."""
+"""Weights that take less as float32 are converted each time they are read."""
 
 MOST_BYTES = 24 * 10**9
 """Of all copies together; those that were not used for longest go first."""
