@@ -26,9 +26,9 @@ ROWS_PER_BLOCK = 12
 """Products added in one elementwise kernel: more save memory traffic, and cost compile time."""
 
 MORE_ROWS_PER_BLOCK = 28
-"""Of kernels with more than SMALL rows, for which one program is compiled for all rows."""
+"""Of kernels of seven rows and more, which are few and large."""
 
-SMALL = 3
+LARGE = 7
 
 
 def repeat_channels(inputs: Features, kernel: Kernel) -> Float[Array, "batch height width channel_out"]:
@@ -120,8 +120,8 @@ def depthwise_kernel_gradient(
     A reduction whose operand XLA must compute on the way is not vectorised; one of a finished array is. So
     the products of a block of rows are added elementwise, and the blocks are summed at the end.
     """
-    small = kernel.shape[0] <= SMALL
-    blocks = -(-cotangent.shape[1] // (ROWS_PER_BLOCK if small else MORE_ROWS_PER_BLOCK))
+    most_rows = MORE_ROWS_PER_BLOCK if kernel.shape[0] >= LARGE else ROWS_PER_BLOCK
+    blocks = -(-cotangent.shape[1] // most_rows)
     rows = -(-cotangent.shape[1] // blocks)
     spare = blocks * rows - cotangent.shape[1]
     (top, bottom), sides = geometry.padding
@@ -134,7 +134,7 @@ def depthwise_kernel_gradient(
         kernel.shape[1],
         rows,
     )
-    if small:
+    if kernel.shape[0] <= 3:
         sums = [block_sums(row).sum((1, 2, 3)) for row in range(kernel.shape[0])]
         return jnp.stack(sums)[:, :, None, :]
     return lax.map(lambda row: block_sums(row).sum((1, 2, 3)), jnp.arange(kernel.shape[0]))[:, :, None, :]
