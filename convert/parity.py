@@ -78,7 +78,7 @@ def compare(
     modes = ["eval", "train"] if trains else ["eval"]
     measured = [
         measure(
-            [first, *(draw_again(setting, seed, mode) if statistics else ())],
+            [first, *draw_again(setting, seed, mode)],
             functools.partial(run_timm, reference, train=mode == "train"),
             make_run_ours(model, params, statistics, mode == "train"),
         )
@@ -150,7 +150,7 @@ def images_for(area: int, image_size: int) -> int:
 
 
 def draw_again(setting: Setting, seed: int, mode: str) -> list[Inputs]:
-    """Further images for a convolutional network, small so that few units are near a kink (see `measure`).
+    """Further images, small so that few units are near a kink (see `measure`).
 
     A network built for one size takes no others.
     """

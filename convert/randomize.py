@@ -38,6 +38,11 @@ LEAST_SPREAD = 0.05
 SMALL = 0.05
 """Size of what norms read."""
 
+KEPT_BY_RELU = 2**0.5
+"""Size of kernels where there are no norms: outputs are then as large as inputs (He et al. 2015)."""
+
+_NORMS = _BatchNorm | torch.nn.GroupNorm | torch.nn.LayerNorm
+
 _READ_BY_NORMS = re.compile(r"pos_embed|_token$|\.proj\.|\.fc2\.")
 _READ_BY_OTHERS = re.compile(
     r"\.se\.|\.se_early\.|\.attn(_last)?\.fc\d\.|\.qkv\.|\.fc1\.|\.shortcut\..*weight$"
@@ -60,7 +65,8 @@ def randomize(model: Any, images: torch.Tensor, generator: torch.Generator) -> N
     if any(isinstance(module, torch.nn.ReLU | torch.nn.ReLU6) for module in model.modules()):
         for norm in norms:
             norm.bias.fill_(DISTANCE_FROM_KINK if norm.weight.any() else 0.0)
-    _draw_parameters(model, generator)
+    has_norms = any(isinstance(module, _NORMS) for module in model.modules())
+    _draw_parameters(model, generator, small=SMALL if has_norms else KEPT_BY_RELU)
     draw = functools.partial(_draw_statistics, generator)
     hooks = [norm.register_forward_pre_hook(draw) for norm in norms]
     model.eval()(images)
@@ -105,20 +111,20 @@ def _ends_of_residual_branches(model: Any) -> Sequence[_BatchNorm]:
     return [[part for part in block.children() if isinstance(part, _BatchNorm)][-1] for block in blocks]
 
 
-def _draw_parameters(model: Any, generator: torch.Generator) -> None:
+def _draw_parameters(model: Any, generator: torch.Generator, small: float = SMALL) -> None:
     for name, parameter in model.named_parameters():
         module = model.get_submodule(name.rpartition(".")[0])
         standardized = hasattr(module, "gain")  # of whatever size its kernel is, its outputs are of size one
         of_convolution = getattr(module, "weight", parameter).ndim == 4 and not standardized
-        parameter.copy_(_random_value(name, parameter, of_convolution, generator))
+        parameter.copy_(_random_value(name, parameter, of_convolution, small, generator))
 
 
 def _random_value(
-    name: str, start: torch.Tensor, of_convolution: bool, generator: torch.Generator
+    name: str, start: torch.Tensor, of_convolution: bool, small: float, generator: torch.Generator
 ) -> torch.Tensor:
     noise = torch.randn(start.shape, generator=generator)
-    small = of_convolution or _READ_BY_NORMS.search(name)
-    size = SMALL if small and not _READ_BY_OTHERS.search(name) else 1.0
+    is_small = of_convolution or _READ_BY_NORMS.search(name)
+    size = small if is_small and not _READ_BY_OTHERS.search(name) else 1.0
     if name.rpartition(".")[2] == "weight" and start.ndim >= 2:
         return size * noise * (start.shape[0] / start.numel()) ** 0.5
     if of_convolution and name.endswith(".bias"):

@@ -91,16 +91,24 @@ def test_a_small_mistake_in_a_convolutional_network_is_seen():
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet18", "mobilenetv2_035", "deit3_small_patch16_224", "seresnet18", "test_nfnet"]
+    ("name", "arguments"),
+    [
+        ("resnet18", {}),
+        ("mobilenetv2_035", {}),
+        ("deit3_small_patch16_224", {"img_size": 64, "depth": 3}),
+        ("seresnet18", {}),
+        ("test_nfnet", {}),
+        ("vgg11", {"mlp_ratio": 0.1}),
+    ],
 )
-def test_every_value_is_random_and_nothing_vanishes_or_explodes(name):
+def test_every_value_is_random_and_nothing_vanishes_or_explodes(name, arguments):
     timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
+    from convert.parity import draw_inputs
     from convert.randomize import randomize
 
-    arguments = {"img_size": 64, "depth": 3} if name.startswith("deit3") else {}
     model = timm.create_model(name, num_classes=5, **arguments)
     start = {key: value.clone() for key, value in model.state_dict().items()}
-    images = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    images = torch.from_numpy(draw_inputs(64, 4, 5, seed=1).images).permute(0, 3, 1, 2)
     randomize(model, images, torch.Generator().manual_seed(0))
     for key, value in model.state_dict().items():
         if value.is_floating_point() and value.numel() > 1:
