@@ -2,12 +2,11 @@
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
+from sketch_jax.command import guarded
 from sketch_jax.ending import end_process
-from sketch_jax.errors import InputError
 
 COMMANDS = {
     "verify": ("convert.verify", "compare a model with timm's: features, logits, gradients, names"),
@@ -49,14 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     options = parser.parse_args(arguments)
-    try:
-        return options.run(options)
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return guarded(lambda: options.run(options))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """The command `python -m sketch_jax.main --config configs/NAME.py [--field.path value …]`."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
 
+from sketch_jax.command import guarded
 from sketch_jax.config import Config, read_config
 from sketch_jax.ending import end_process
 from sketch_jax.errors import InputError
@@ -73,23 +73,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 is done, 2 bad input, 141 that whoever read the output left, 143 or 130 stopped by a signal.
     """
-    try:
-        with leave_on_interrupt("stopped before training"):
-            config = parse_config(sys.argv[1:] if arguments is None else arguments)
-            print(f"{config.name}: starting JAX", flush=True)
-            if config.folds is not None:
-                from sketch_jax.folds import run_folds  # here, so that --help loads no jax
+    return guarded(lambda: _run(sys.argv[1:] if arguments is None else arguments))
 
-                return run_folds(config).exit_code
-            from sketch_jax.run import run
 
-            return run(config).exit_code
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # whoever read the output has left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+def _run(arguments: Sequence[str]) -> int:
+    with leave_on_interrupt("stopped before training"):
+        config = parse_config(arguments)
+        print(f"{config.name}: starting JAX", flush=True)
+        if config.folds is not None:
+            from sketch_jax.flows.folds import run_folds  # here, so that --help loads no jax
+
+            return run_folds(config).exit_code
+        from sketch_jax.run import run
+
+        return run(config).exit_code
 
 
 if __name__ == "__main__":

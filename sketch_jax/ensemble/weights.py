@@ -76,21 +76,6 @@ def select_greedily(members: Sequence[Scores], labels: Labels, most: int = 50) -
     return best_counts / best_counts.sum()
 
 
-def leave_one_out(members: Sequence[Scores], labels: Labels) -> Float[np.ndarray, " members"]:
-    """By how much accuracy of the mean falls without each member; negative: it would rise.
-
-    With a single member nothing is left without it: its gain is its accuracy.
-    """
-    whole = np.mean(members, axis=0)
-    if len(members) == 1:
-        return np.array([accuracy(whole, labels)])
-    rest = [
-        np.mean([other for place, other in enumerate(members) if place != left], axis=0)
-        for left in range(len(members))
-    ]
-    return np.array([accuracy(whole, labels) - accuracy(part, labels) for part in rest])
-
-
 def _goodness(scores: Scores, labels: Labels) -> tuple[float, float]:
     return accuracy(scores, labels), -log_loss(scores, labels)
 

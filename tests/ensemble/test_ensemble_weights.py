@@ -6,7 +6,7 @@ from prediction_cases import LABELS, logits_of
 from scipy import optimize
 
 from sketch_jax.ensemble.votes import probabilities, soft_vote
-from sketch_jax.ensemble.weights import accuracy, learn_weights, leave_one_out, log_loss, select_greedily
+from sketch_jax.ensemble.weights import accuracy, learn_weights, log_loss, select_greedily
 
 MEMBERS = [probabilities(logits_of(seed, skill)) for seed, skill in enumerate((2.0, 1.5, 1.0, 0.0))]
 
@@ -63,13 +63,3 @@ def test_greedy_selection_is_never_worse_than_its_best_member():
     assert accuracy(soft_vote(MEMBERS, weights), LABELS) >= best
     assert select_greedily([MEMBERS[1]], LABELS).tolist() == [1.0]
     assert weights.sum() == pytest.approx(1.0)
-
-
-def test_the_gain_of_a_member_is_what_is_lost_without_it():
-    gains = leave_one_out(MEMBERS, LABELS)
-    whole = accuracy(np.mean(MEMBERS, axis=0), LABELS)
-    for index, gain in enumerate(gains):
-        rest = np.mean(MEMBERS[:index] + MEMBERS[index + 1 :], axis=0)
-        assert gain == pytest.approx(whole - accuracy(rest, LABELS))
-    assert gains.argmax() == 0
-    assert leave_one_out(MEMBERS[:1], LABELS).tolist() == [accuracy(MEMBERS[0], LABELS)]

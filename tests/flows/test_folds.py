@@ -16,7 +16,7 @@ from tuned_runs import TINY
 from sketch_jax.config import Config
 from sketch_jax.data.csv_table import Csv
 from sketch_jax.errors import InputError
-from sketch_jax.folds import config_of_fold, run_folds
+from sketch_jax.flows.folds import config_of_fold, run_folds
 from sketch_jax.metrics import log_softmax, summarise
 from sketch_jax.predictions import load_predictions
 

@@ -1,0 +1,19 @@
+"""What all commands do with what goes wrong."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from sketch_jax.errors import InputError
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """The exit code of some work: its own, 2 for bad input, 141 where whoever read the output left."""
+    try:
+        return work()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever read the output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

@@ -1,0 +1,1 @@
+"""What begins with finished runs, or makes several: cross-validation, ensembles, views, soups."""
