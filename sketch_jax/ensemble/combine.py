@@ -72,25 +72,42 @@ def learn_combine(
             ), learnt
 
 
-def cross_fitted(recipe: Recipe, held_out: Sequence[Logits], labels: Labels, parts: int = 5) -> Scores:
+def cross_fitted(recipe: Recipe, held_out: Sequence[Logits], labels: Labels) -> Scores:
     """Scores of held-out images, each by what was learnt on the other parts of them.
 
     Args:
         recipe: how; where nothing is learnt, all rows are combined at once.
         held_out: logits of each model.
-        labels: of these images; rows of -1 are combined by what all others teach.
+        labels: of these images; rows of -1 are combined by what others teach.
+    """
+
+    def learn(lessons: Sequence[Logits], labels: Labels) -> Callable[[Sequence[Logits]], Scores]:
+        combine, _ = learn_combine(recipe, lessons, labels)
+        return lambda models: combine([[logits] for logits in models])
+
+    return cross_fit(learn, held_out, labels) if recipe.learns else learn(held_out, labels)(held_out)
+
+
+def cross_fit(
+    learn: Callable[[Sequence[Logits], Labels], Callable[[Sequence[Logits]], Scores]],
+    held_out: Sequence[Logits],
+    labels: Labels,
+    parts: int = 5,
+) -> Scores:
+    """Scores of images, each by what was learnt on the other parts of them.
+
+    Args:
+        learn: (logits of several models, labels) -> how to combine them.
+        held_out: logits of each model.
+        labels: of these images.
         parts: that the images are dealt out to, class by class.
     """
-    rows = [[logits] for logits in held_out]
-    combine, _ = learn_combine(recipe, held_out, labels)
-    scores = combine(rows)
-    if not recipe.learns:
-        return scores
+    scores = np.zeros(held_out[0].shape)
     part_of = _deal(labels, parts)
-    for part in range(parts):
+    for part in np.unique(part_of):
         inside = part_of == part
-        learnt, _ = learn_combine(recipe, [logits[~inside] for logits in held_out], labels[~inside])
-        scores[inside] = learnt([[logits[inside]] for logits in held_out])
+        combine = learn([logits[~inside] for logits in held_out], labels[~inside])
+        scores[inside] = combine([logits[inside] for logits in held_out])
     return scores
 
 

@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import optimize
 
-from sketch_jax.ensemble.votes import Scores, probabilities
+from sketch_jax.ensemble.votes import LEAST_SCORE, Scores, probabilities
 from sketch_jax.metrics import log_softmax
+from sketch_jax.tasks import Tasks, membership
 
 Logits = Float[np.ndarray, "rows classes"]
 Labels = Int[np.ndarray, " rows"]
@@ -104,3 +105,18 @@ def learn_class_weights(
         loss, start.ravel(), jac=True, method="L-BFGS-B", bounds=bounds, options=options
     )
     return found.x.reshape(shape)
+
+
+def change_one_task(before: Scores, after: Scores, tasks: Tasks, index: int) -> Scores:
+    """The scores of classes where those of one task are taken from elsewhere, and of the others stay.
+
+    Args:
+        before: of classes that are combinations of the tasks' classes; the tasks are independent in it.
+        after: likewise; what it says of the task counts.
+        tasks: what the classes are made of.
+        index: of the task.
+    """
+    of_task = membership(tasks, index)
+    was, becomes = before @ of_task, after @ of_task
+    changed = before * ((becomes / np.maximum(was, LEAST_SCORE)) @ of_task.T)
+    return changed / changed.sum(axis=1, keepdims=True)

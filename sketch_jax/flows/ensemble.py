@@ -255,15 +255,19 @@ def write_answers(path: Path, predictions: Predictions, origins: Sequence[Path])
     _write_csv(path, PLAIN_COLUMNS, rows)
 
 
-def table_lines(names: Sequence[str], columns: Mapping[str, Sequence[float]]) -> Sequence[str]:
-    """A table of numbers with four decimals, a line for each name."""
+def table_lines(names: Sequence[str], columns: Mapping[str, Sequence[float | int]]) -> Sequence[str]:
+    """A table of numbers, a line for each name; fractions have four decimals."""
     width = max(map(len, names))
     lines = [f"{'':<{width}}  " + "  ".join(f"{name:>11}" for name in columns)]
     lines += [
-        f"{name:<{width}}  " + "  ".join(f"{values[row]:>11.4f}" for values in columns.values())
+        f"{name:<{width}}  " + "  ".join(f"{_shown(values[row]):>11}" for values in columns.values())
         for row, name in enumerate(names)
     ]
     return lines
+
+
+def _shown(value: float | int) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -120,7 +120,7 @@ def gather(config: Config, runs: Sequence[FoldRun]) -> dict[str, Any]:
     """Writes the predictions of all folds together; returns what stands in the run card."""
     folder = run_directory(config) / "predictions"
     folder.mkdir(exist_ok=True)
-    held_out = out_of_fold(runs)
+    held_out = out_of_fold(runs, [_validation(member) for member in runs])
     save_predictions(folder / "oof.npz", held_out)
     metrics = _named("oof", held_out)
     tests = {member.name: _test_predictions(member) for member in runs}
@@ -139,19 +139,25 @@ def gather(config: Config, runs: Sequence[FoldRun]) -> dict[str, Any]:
     return {"folds": folds, **_spread(list(folds.values())), "final_metrics": metrics}
 
 
-def out_of_fold(runs: Sequence[FoldRun]) -> Predictions:
+def out_of_fold(runs: Sequence[FoldRun], parts: Sequence[Predictions]) -> Predictions:
     """Images that were held out, predicted by the model that did not train on them, in the order of the data.
 
     With several repetitions, the mean of their probabilities.
+
+    Args:
+        runs: of all folds, of all repetitions.
+        parts: what each of them predicts of its held-out images.
     """
     repeats = sorted({member.repeat for member in runs})
-    of_repeats = [[member for member in runs if member.repeat == repeat] for repeat in repeats]
-    parts = [put_together([_validation(member) for member in members]) for members in of_repeats]
+    gathered = [
+        put_together([part for member, part in zip(runs, parts, strict=True) if member.repeat == repeat])
+        for repeat in repeats
+    ]
     with open(runs[0].directory / SPLIT_NAME, newline="", encoding="utf-8") as file:
         order = [row["id"] for row in csv.DictReader(file)]
-    common = set(parts[0].ids).intersection(*(part.ids for part in parts[1:]))
+    common = set(gathered[0].ids).intersection(*(part.ids for part in gathered[1:]))
     kept = [image for image in order if image in common]
-    ordered = [choose(part, kept) for part in parts]
+    ordered = [choose(part, kept) for part in gathered]
     return ordered[0] if len(ordered) == 1 else mean_of(ordered)
 
 

@@ -39,8 +39,8 @@ def read_members(paths: Sequence[Path], held_out: Sequence[Path]) -> Sequence[Me
     """
     if held_out and len(held_out) != len(paths):
         raise InputError(
-            f"--held-out names {counted(len(held_out), 'file')} for {counted(len(paths), 'member')}; name one "
-            "for each, in the same order"
+            f"--held-out names {counted(len(held_out), 'file')} for {counted(len(paths), 'member')}; name "
+            "one for each, in the same order"
         )
     members = [_read(path) for path in paths]
     if held_out:

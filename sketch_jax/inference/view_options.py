@@ -19,6 +19,7 @@ ViewKind = Literal[
     "color_jitter",
     "auto_augment",
 ]
+VIEW_KINDS: tuple[ViewKind, ...] = get_args(ViewKind)
 
 Matrix = tuple[tuple[float, float, float], ...]
 """(row, column, 1) of the view to that of the image, in half sides from the centre."""
@@ -47,7 +48,7 @@ class Views:
 
     def __post_init__(self):
         """Refuses what makes no view."""
-        faults = [f"kinds {kind!r}: is no kind" for kind in self.kinds if kind not in get_args(ViewKind)]
+        faults = [f"kinds {kind!r}: is no kind" for kind in self.kinds if kind not in VIEW_KINDS]
         faults += [
             f"scales {scale:g}: must be above 0, at most 4" for scale in self.scales if not 0 < scale <= 4
         ]

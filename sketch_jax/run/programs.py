@@ -183,8 +183,7 @@ def make_predict(setting: Setting, phase: Phase, programs: Programs, averaged: b
         averaged: whether the average predicts, in place of the newest weights.
     """
     frozen = frozen_of(setting, phase)
-    optimizer = setting.config.optimizer
-    find_params = jax.jit(functools.partial(predicting_params, optimizer, rate_of=phase.rate_of))
+    find_leaves = make_predicting_leaves(setting, phase, averaged)
 
     def predict(
         state: TrainState, examples: Examples, rows: np.ndarray, cache: ImageCache | None
@@ -197,9 +196,7 @@ def make_predict(setting: Setting, phase: Phase, programs: Programs, averaged: b
             loading=setting.config.loading,
             cache=cache,
         )
-        trainable, statistics = predicting_values(state, averaged)
-        if not averaged:
-            trainable = find_params(trainable, state.opt_state)
+        trainable, statistics = find_leaves(state)
         logits = predict_logits(
             lambda images: programs.predict.call(trainable, frozen, statistics, images),
             batches,
@@ -211,11 +208,18 @@ def make_predict(setting: Setting, phase: Phase, programs: Programs, averaged: b
     return predict
 
 
-def predicting_values(state: TrainState, averaged: bool) -> tuple[Tree, Tree]:
-    """Trained leaves and statistics: the average's, or the newest."""
+def make_predicting_leaves(
+    setting: Setting, phase: Phase, averaged: bool
+) -> Callable[[TrainState], tuple[Tree, Tree]]:
+    """Builds state -> (trained leaves, statistics) that predict: the average's, or the newest.
+
+    Of schedule-free training the newest are those of its own mean.
+    """
     if averaged:
-        return state.averaged["trainable"], state.averaged["statistics"]
-    return state.trainable, state.statistics
+        return lambda state: (state.averaged["trainable"], state.averaged["statistics"])
+    optimizer = setting.config.optimizer
+    find_params = jax.jit(functools.partial(predicting_params, optimizer, rate_of=phase.rate_of))
+    return lambda state: (find_params(state.trainable, state.opt_state), state.statistics)
 
 
 def make_evaluate(

@@ -22,7 +22,7 @@ from sketch_jax.run.phases import phase_of_state
 from sketch_jax.run.programs import Predict, abstract_state, compile_programs, make_predict
 from sketch_jax.run.setting import Setting, begin_again, prepare
 from sketch_jax.run.texts import closing_lines, counted, opening_lines
-from sketch_jax.run.training import Trained, template_at, train
+from sketch_jax.run.training import Trained, restore_predicting, train
 from sketch_jax.serialization import to_json
 from sketch_jax.train.checkpoints import Checkpoints, Restored
 from sketch_jax.train.host_memory import keep_freed_memory
@@ -184,16 +184,15 @@ def _best(
     setting: Setting, trained: Trained, checkpoints: Checkpoints
 ) -> tuple[Restored, TrainState, Predict]:
     """The checkpoint that predicts: the best, or the last where the mean over the last epochs predicts."""
-    averaging = setting.config.averaging
-    restore = checkpoints.restore_latest if isinstance(averaging, Swa) else checkpoints.restore_best
-    found = restore(lambda step: template_at(setting, step))
+    found = restore_predicting(setting, checkpoints)
     assert found is not None, "training saves a checkpoint at the end of each epoch"
     phase, programs = phase_of_state(setting.phases, found.step), trained.programs
     if phase is not trained.phase:
         setting = begin_again(setting)
         programs = compile_programs(setting, phase, setting.start.model.image_size, 0)
     state = from_disk(found.state, abstract_state(setting, phase))
-    return found, state, make_predict(setting, phase, programs, averages_predict(averaging))
+    averaged = averages_predict(setting.config.averaging)
+    return found, state, make_predict(setting, phase, programs, averaged)
 
 
 def _best_metric(setting: Setting, best: Restored, metrics: Mapping[str, float]) -> Mapping[str, Any]:

@@ -30,7 +30,7 @@ from sketch_jax.run.programs import (
 )
 from sketch_jax.run.setting import Setting
 from sketch_jax.run.statistics import measure_statistics
-from sketch_jax.train.checkpoints import Checkpoints
+from sketch_jax.train.checkpoints import Checkpoints, Restored
 from sketch_jax.train.loop import Calls, Outcome, Save, fit, held_out_names
 from sketch_jax.train.mesh import stage
 from sketch_jax.train.options import Swa
@@ -137,6 +137,13 @@ def restore(setting: Setting, checkpoints: Checkpoints) -> tuple[Phase, TrainSta
 def template_at(setting: Setting, step: int) -> TrainState:
     """What a checkpoint of a step holds: shapes, types and placement."""
     return for_disk(abstract_state(setting, phase_of_state(setting.phases, step)))
+
+
+def restore_predicting(setting: Setting, checkpoints: Checkpoints) -> Restored | None:
+    """The checkpoint that predicts: the best, or the last where the mean over the last epochs predicts."""
+    last = isinstance(setting.config.averaging, Swa)
+    restore = checkpoints.restore_latest if last else checkpoints.restore_best
+    return restore(lambda step: template_at(setting, step))
 
 
 def go_on(setting: Setting, phase: Phase, state: TrainState) -> tuple[Phase, TrainState]:

@@ -121,10 +121,22 @@ def average_state(state: TrainState, average: Average) -> TrainState:
 
 def make_predict_step(model: Model, preprocessing: Preprocessing) -> Callable[[Tree, Tree, Images], Any]:
     """Builds the step (params, statistics, images uint8) -> logits float32 [batch, classes]."""
+    answer = make_answer(model, preprocessing)
 
     def predict_step(params: Tree, statistics: Tree, images: Images) -> Float[Array, "batch classes"]:
-        inputs = normalize(jnp.asarray(images, jnp.float32) / 255.0, preprocessing)
+        return answer(params, statistics, jnp.asarray(images, jnp.float32) / 255.0)
+
+    return predict_step
+
+
+def make_answer(model: Model, preprocessing: Preprocessing) -> Callable[[Tree, Tree, Any], Any]:
+    """Builds (params, statistics, images of 0 to 1) -> logits float32 [batch, classes]."""
+
+    def answer(
+        params: Tree, statistics: Tree, pixels: Float[Array, "batch height width 3"]
+    ) -> Float[Array, "batch classes"]:
+        inputs = normalize(pixels, preprocessing)
         features, _ = model.features(params, statistics, inputs, None, False)
         return model.head(params, features, None, False)
 
-    return predict_step
+    return answer

@@ -8,9 +8,10 @@ import pytest
 from prediction_cases import LABELS, logits_of
 from scipy import optimize
 
-from sketch_jax.ensemble.merges import Merge, learn_class_weights, merge, turned_answers
+from sketch_jax.ensemble.merges import Merge, change_one_task, learn_class_weights, merge, turned_answers
 from sketch_jax.ensemble.votes import probabilities
 from sketch_jax.ensemble.weights import accuracy, log_loss
+from sketch_jax.tasks import cross_product
 
 VIEWS = [logits_of(seed, skill) for seed, skill in enumerate((2.0, 1.5, 0.5))]
 
@@ -103,3 +104,14 @@ def test_images_of_unknown_label_teach_nothing():
     half = np.where(np.arange(len(LABELS)) < 150, LABELS, -1)
     expected = learn_class_weights([view[:150] for view in VIEWS], LABELS[:150])
     np.testing.assert_allclose(learn_class_weights(VIEWS, half), expected, atol=1e-9)
+
+
+def test_one_task_alone_is_changed():
+    tasks = cross_product({"mask": ("worn", "none"), "age": ("young", "old")})
+    before = np.array([[0.9 * 0.3, 0.9 * 0.7, 0.1 * 0.3, 0.1 * 0.7]])
+    after = np.array([[0.2 * 0.6, 0.2 * 0.4, 0.8 * 0.6, 0.8 * 0.4]])
+    found = change_one_task(before, after, tasks, 1)
+    np.testing.assert_allclose(found, [[0.9 * 0.6, 0.9 * 0.4, 0.1 * 0.6, 0.1 * 0.4]], rtol=1e-12)
+    np.testing.assert_allclose(change_one_task(before, before, tasks, 0), before, rtol=1e-12)
+    sure = np.array([[1.0, 0.0, 0.0, 0.0]])
+    assert change_one_task(sure, after, tasks, 1).argmax() in (0, 1)

@@ -1,7 +1,6 @@
 """Ensembles of what finished runs left on disk, by the command that users call."""
 
 import csv
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from command import ROOT, images_in
 
+from scripts import run_script, summary
 from sketch_jax.config import Config, config_to_json
 from sketch_jax.data.csv_table import Csv
 from sketch_jax.ensemble.votes import probabilities
@@ -23,10 +23,7 @@ SCRIPT = ROOT / "scripts" / "ensemble.py"
 
 
 def main(*arguments: object) -> int:
-    specification = importlib.util.spec_from_file_location("ensemble_script", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module.main([str(argument) for argument in arguments])
+    return run_script("ensemble", *arguments)
 
 
 def predictions(part: str, labels, seed: int, skill: float = 1.0) -> Predictions:
@@ -64,11 +61,6 @@ def runs(tmp_path):
 
 def table(path: Path) -> list[list[str]]:
     return list(csv.reader(path.read_text().splitlines()))
-
-
-def summary(capsys) -> tuple[str, dict]:
-    text = capsys.readouterr().out
-    return text, json.loads(text.splitlines()[-1])
 
 
 def test_folds_of_a_cross_validation_are_parts_of_one_member(runs, tmp_path, capsys):
