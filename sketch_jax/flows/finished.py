@@ -50,13 +50,18 @@ def read_run_config(directory: Path) -> Config:
     return dataclasses.replace(config, output_dir=str(directory))
 
 
-def open_finished(directory: Path, console: Console) -> Finished:
+def open_finished(config: Config, console: Console) -> Finished:
     """The model of a run's best checkpoint, and its data; the run's files stay as they are.
+
+    Args:
+        config: of the run, from `read_run_config`.
+        console: for progress and messages.
 
     Raises:
         InputError: there is no finished checkpoint, or data or start weights are gone or have changed.
     """
-    setting = prepare(read_run_config(directory), console)
+    setting = prepare(config, console)
+    directory = setting.directory
     with Checkpoints(
         directory / CHECKPOINTS_NAME, report=lambda text: console.print(text, markup=False)
     ) as checkpoints:

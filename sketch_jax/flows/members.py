@@ -48,7 +48,7 @@ def read_members(paths: Sequence[Path], held_out: Sequence[Path]) -> Sequence[Me
             dataclasses.replace(member, held_out=load_predictions(path))
             for member, path in zip(members, held_out, strict=True)
         ]
-    names = _short_names([member.path for member in members])
+    names = short_names([member.path for member in members])
     return [dataclasses.replace(member, name=name) for member, name in zip(members, names, strict=True)]
 
 
@@ -86,7 +86,7 @@ def _read(path: Path) -> Member:
     )
 
 
-def _short_names(paths: Sequence[Path]) -> Sequence[str]:
+def short_names(paths: Sequence[Path]) -> Sequence[str]:
     """The last parts of the paths, as few as tell them apart; a path that is named again gets a number."""
     parts = [path.resolve().parts for path in paths]
     longest = max(map(len, parts))

@@ -117,7 +117,7 @@ def run_predict(options: PredictOptions, console: Console) -> Mapping[str, Any]:
 
 def see(directory: Path, views: Sequence[View], console: Console) -> Seen:
     """Predicts held-out and test images of a run through every view."""
-    finished = open_finished(directory, console)
+    finished = open_finished(read_run_config(directory), console)
     data, answer = finished.setting.data, make_seen(finished, views)
     console.print(f"{directory.name}: {counted(len(views), 'view')} of each image", markup=False)
 

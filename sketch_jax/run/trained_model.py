@@ -53,6 +53,45 @@ def load_trained(directory: Path) -> TrainedModel:
         InputError: there is no finished checkpoint, the optimizer was schedule-free, or the start weights are
             gone or have changed.
     """
+    found = find_checkpoint(directory)
+    config, record = found.config, found.record
+    values = unflatten(read_predicting(found))
+    params = values["trainable"]
+    if config is not None:
+        params = _complete(config, params, record, found.path)
+    return TrainedModel(
+        params=params,
+        statistics=values.get("statistics", {}),
+        record=record,
+        origin=str(found.path),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Found:
+    """A checkpoint that can predict."""
+
+    path: Path
+    config: Config | None
+    """Of its run; None: it is gone."""
+    record: Mapping[str, Any]
+    """What it says of its model."""
+    averaged: bool
+    """Whether its averages predict."""
+
+
+def find_checkpoint(directory: Path, step: int | None = None) -> Found:
+    """The checkpoint that a run predicts with: the best, or the last where a mean predicts.
+
+    Where the run's config.json is gone, the best is the one with the highest metric.
+
+    Args:
+        directory: of the run.
+        step: of another checkpoint that is wanted instead; None: of none.
+
+    Raises:
+        InputError: there is no finished checkpoint, or none of this step, or the optimizer was schedule-free.
+    """
     checkpoints = directory / CHECKPOINTS_NAME
     config = _config(directory)
     higher = config is None or HIGHER_IS_BETTER[config.selection.metric]
@@ -62,34 +101,34 @@ def load_trained(directory: Path) -> TrainedModel:
         best, steps, record = found.best(), found.steps(), found.record()
     if record is None:
         raise InputError(f"{checkpoints}: has no finished checkpoint; let the run reach its first one")
+    if step is not None and step not in steps:
+        there = ", ".join(map(str, steps))
+        raise InputError(f"{checkpoints / str(step)}: is no finished checkpoint; those there are {there}")
     if config is not None and isinstance(base_of(config.optimizer), ScheduleFreeAdamW):
         raise InputError(
             f"{checkpoints}: schedule-free training predicts with a mean that lies in the optimizer's state, "
-            "which is not read here; take the run's predictions, or train with another optimizer to export"
+            "which is not read here; take the run's predictions, or train with another optimizer"
         )
     last = best is None or (config is not None and isinstance(config.averaging, Swa))
-    step = steps[-1] if best is None or last else best[0]
-    values = _read(checkpoints / str(step), config is not None and averages_predict(config.averaging))
-    params = values["trainable"]
-    if config is not None:
-        params = _complete(config, params, record, checkpoints / str(step))
-    return TrainedModel(
-        params=params,
-        statistics=values.get("statistics", {}),
+    chosen = step if step is not None else steps[-1] if best is None or last else best[0]
+    return Found(
+        path=checkpoints / str(chosen),
+        config=config,
         record=record,
-        origin=str(checkpoints / str(step)),
+        averaged=config is not None and averages_predict(config.averaging),
     )
+
+
+def read_predicting(found: Found) -> dict[str, np.ndarray]:
+    """The leaves that predict, by paths below `trainable/` and `statistics/`."""
+    place = "averaged/" if found.averaged else ""
+    leaves = read_leaves(found.path, [f"{place}trainable/", f"{place}statistics/"])
+    return {path.removeprefix(place): leaf for path, leaf in leaves.items()}
 
 
 def _config(directory: Path) -> Config | None:
     """The configuration of a run; None: checkpoints are all there is, so everything was trained."""
     return config_from_json(read_config_json(directory)) if (directory / CONFIG_NAME).is_file() else None
-
-
-def _read(checkpoint: Path, averaged: bool) -> Tree:
-    place = "averaged/" if averaged else ""
-    tree = unflatten(read_leaves(checkpoint, [f"{place}trainable/", f"{place}statistics/"]))
-    return tree["averaged"] if averaged else tree
 
 
 def _complete(config: Config, trainable: Tree, record: Mapping[str, Any], origin: Path) -> Tree:

@@ -1,6 +1,7 @@
 """The training stage: programs compiled, images decoded, the loop run, checkpoints kept."""
 
 import dataclasses
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
@@ -29,7 +30,7 @@ from sketch_jax.run.programs import (
     state_of_next,
 )
 from sketch_jax.run.setting import Setting
-from sketch_jax.run.statistics import measure_statistics
+from sketch_jax.run.statistics import make_measure_statistics
 from sketch_jax.train.checkpoints import Checkpoints, Restored
 from sketch_jax.train.loop import Calls, Outcome, Save, fit, held_out_names
 from sketch_jax.train.mesh import stage
@@ -230,8 +231,8 @@ def seconds_of(all_programs: Iterable[Programs]) -> Mapping[str, float]:
     train = {id(programs.train): programs.train for programs in all_programs if programs.train is not None}
     predict = {id(programs.predict): programs.predict for programs in all_programs}
     return {
-        "train": sum(program.seconds for program in train.values()),
-        "predict": sum(program.seconds for program in predict.values()),
+        "train": math.fsum(program.seconds for program in train.values()),
+        "predict": math.fsum(program.seconds for program in predict.values()),
     }
 
 
@@ -271,7 +272,10 @@ def create_save(
 
 def finish_mean(setting: Setting, begun: Begun, state: TrainState, tracker: Tracker) -> TrainState:
     """The last state with the statistics of its mean of weights measured; its metrics are written down."""
-    state = measure_statistics(setting, begun.phase, state, begun.cache)
+    average = state.averaged
+    measure_statistics = make_measure_statistics(setting, begun.phase, begun.cache)
+    statistics = measure_statistics(average["trainable"], average["statistics"])
+    state = dataclasses.replace(state, averaged={**average, "statistics": statistics})
     predict = make_predict(setting, begun.phase, begun.programs, True)
     measured = measure(setting.data, predict, state, begun.cache)
     tracker.write(setting.plan.steps, {f"val_swa/{name}": value for name, value in measured.items()})

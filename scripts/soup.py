@@ -1,0 +1,103 @@
+"""Averages the parameters of finished runs to one model, which predicts at the cost of one of them.
+
+    python scripts/soup.py runs/a runs/b runs/c --method greedy --output runs/soup
+    python scripts/soup.py runs/folds --method uniform --output runs/mean
+    python scripts/soup.py runs/a/checkpoints --method uniform --output runs/a_mean
+    python scripts/soup.py runs/a --method wise-ft --output runs/a_robust
+
+A member is a run, a cross-validation (all its folds), RUN/checkpoints (all that are kept of a run) or
+RUN/checkpoints/STEP. First says of each member how good it is, how far from the first, and how high the loss
+rises between them. Members of other architectures or other starts are refused, or left out by --leave-out.
+Running statistics of batch norms are measured anew. The soup is a run of its own: scripts/predict.py,
+scripts/ensemble.py and `python -m convert to-timm` take its directory. The last line is a summary in JSON.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from sketch_jax.command import guarded
+from sketch_jax.ending import end_process
+
+METHODS = {
+    "uniform": "mean of all members",
+    "greedy": "mean of members added best first, where held-out images are answered strictly better "
+    "(arXiv:2203.05482)",
+    "learned": "weights of each member, layer by layer, that lower the loss on held-out images",
+    "wise-ft": "the best place between the start and one tuned model (arXiv:2109.01903)",
+}
+
+
+def create_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python scripts/soup.py",
+        description=f"{__doc__}\nmethods:\n"
+        + "\n".join(f"  {way:<8} {what}" for way, what in METHODS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("members", metavar="RUN", type=Path, nargs="+", help="see above")
+    parser.add_argument("--output", metavar="DIR", type=Path, required=True, help="new directory of the soup")
+    parser.add_argument("--method", choices=tuple(METHODS), default="greedy", help="default: greedy")
+    parser.add_argument(
+        "--passes", metavar="N", type=int, default=1,
+        help="of greedy: how often members that were left out are tried again (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--steps", metavar="N", type=int, default=20, help="of learned: steps of Adam (default: 20)"
+    )
+    parser.add_argument(
+        "--learning-rate", metavar="R", type=float, default=0.3, help="of learned: of Adam (default: 0.3)"
+    )
+    parser.add_argument(
+        "--one-weight", action="store_true", help="of learned: one weight a member, not one for each layer"
+    )
+    parser.add_argument(
+        "--shares", metavar="S", type=float, nargs="+", default=[0.0, 0.2, 0.4, 0.6, 0.8, 1.0],
+        help="of wise-ft: places tried, 0 is the start and 1 the tuned model (default: 0 0.2 0.4 0.6 0.8 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--leave-out",
+        action="store_true",
+        help="go on without members that cannot be averaged with the first",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code: 0 done, 2 bad input."""
+    parser = create_parser()
+    given = parser.parse_args(arguments)
+    for name, value in (("passes", given.passes), ("steps", given.steps)):
+        if value < 1:
+            parser.error(f"--{name} {value}: must be at least 1")
+    if not given.learning_rate > 0:
+        parser.error(f"--learning-rate {given.learning_rate:g}: must be above 0")
+    if outside := [share for share in given.shares if not 0 <= share <= 1]:
+        parser.error(f"--shares {outside[0]:g}: must be from 0 to 1")
+    return guarded(lambda: _run(given))
+
+
+def _run(given: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from sketch_jax.ensemble.soups import Learning
+    from sketch_jax.flows.soup import SoupOptions, run_soup
+
+    learning = Learning(steps=given.steps, learning_rate=given.learning_rate, by_layer=not given.one_weight)
+    options = SoupOptions(
+        members=tuple(given.members),
+        output=given.output,
+        method=given.method,
+        passes=given.passes,
+        learning=learning,
+        shares=tuple(given.shares),
+        leave_out=given.leave_out,
+    )
+    print(json.dumps(run_soup(options, Console(highlight=False, soft_wrap=True))))
+    return 0
+
+
+if __name__ == "__main__":
+    end_process(main())
