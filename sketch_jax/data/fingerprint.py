@@ -2,6 +2,9 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
 
 from sketch_jax.data.files import FileReader
 from sketch_jax.data.records import Examples, Picture
@@ -24,6 +27,17 @@ def fingerprint(examples: Examples) -> str:
     ):
         digest.update("".join(f"{len(text)}:{text}," for text in part).encode() + b";")
     return digest.hexdigest()[:16]
+
+
+def content_fingerprint(examples: Examples) -> str:
+    """Hash of ids and of the content of every image, as files, bytes or pixels: 32 hex digits."""
+    digest = hashlib.sha256()
+    for row, name in enumerate(examples.ids):
+        picture = examples.read(row)
+        content = picture.read_bytes() if isinstance(picture, Path) else picture
+        content = content if isinstance(content, bytes) else np.ascontiguousarray(content).tobytes()
+        digest.update(f"{len(name)}:{name},{len(content)}:".encode() + hashlib.sha256(content).digest())
+    return digest.hexdigest()[:32]
 
 
 def _file_sizes(read: Callable[[int], Picture], rows: Iterable[int]) -> list[int]:

@@ -5,7 +5,7 @@ same path: `head/fc1/kernel` in place of `head/kernel`.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -102,6 +102,51 @@ def create_classifier(
     return create_linear(options, width, class_count, name)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PooledHead:
+    """A head by itself, over pooled features, as pure functions."""
+
+    init: Callable[[Any], Tree]
+    """key -> params."""
+    apply: Callable[..., Logits]
+    """(params, pooled, key, train) -> logits."""
+
+
+def create_pooled_head(
+    options: HeadOptions,
+    width: int,
+    class_count: int,
+    *,
+    tasks: Mapping[str, int] = ONE_TASK,
+    ordinal: tuple[str, ...] = (),
+    dropout: float = 0.0,
+) -> PooledHead:
+    """A head over pooled features.
+
+    Args:
+        options: the head's.
+        width: of the pooled features.
+        class_count: logits, where there is one task.
+        tasks: logits of each named task; empty: one task.
+        ordinal: tasks whose logits are those of thresholds on one score.
+        dropout: probability that a pooled feature is left out before the head.
+    """
+    one: Any = create_classifier(options, width, class_count)
+    classifier = NamedHeads(options, tasks, ordinal) if tasks else one
+    thin = Dropout(dropout)
+
+    def init(key: Any) -> Tree:
+        made: Any = classifier.init(key, jnp.zeros((1, width), jnp.float32))
+        return made["params"]
+
+    def apply(params: Tree, pooled: Pooled, key: Any, train: bool) -> Logits:
+        thinned: Any = thin.apply({}, pooled, train, rngs={"dropout": key} if train else {})
+        logits: Any = classifier.apply({"params": params}, thinned.astype(jnp.float32))
+        return logits
+
+    return PooledHead(init=init, apply=apply)
+
+
 def replaces_head(options: HeadOptions, tasks: Mapping[str, int] = ONE_TASK) -> bool:
     """Whether options ask for anything but timm's own head."""
     return bool(options.hidden or tasks or options.start != "default")
@@ -131,26 +176,20 @@ def replace_head(
         Multi-sample dropout: arXiv:1905.09788.
     """
     _check_tasks(tasks)
-    if tasks:
-        classifier = NamedHeads(options, tasks, ordinal)
-    else:
-        classifier = create_classifier(options, model.feature_width, model.class_count)
+    own = create_pooled_head(
+        options, model.feature_width, model.class_count, tasks=tasks, ordinal=ordinal, dropout=dropout
+    )
     place = model.head_place or model.classifier
     replaced = (place, *model.further_classifiers)
-    thin = Dropout(dropout)
 
     def init(key: Any) -> tuple[Tree, Tree]:
         params, statistics = model.init(key)
         kept = {path: leaf for path, leaf in flatten(params).items() if not lies_under(path, replaced)}
-        new: Any = classifier.init(key, jnp.zeros((1, model.feature_width), jnp.float32))
-        made = {f"{place}/{path}": leaf for path, leaf in flatten(new["params"]).items()}
+        made = {f"{place}/{path}": leaf for path, leaf in flatten(own.init(key)).items()}
         return unflatten(kept | made), statistics
 
     def head(params: Tree, features: Any, key: Any, train: bool) -> Logits:
-        pooled = model.pool(params, features)
-        thinned: Any = thin.apply({}, pooled, train, rngs={"dropout": key} if train else {})
-        logits: Any = classifier.apply({"params": subtree(params, place)}, thinned.astype(jnp.float32))
-        return logits
+        return own.apply(subtree(params, place), model.pool(params, features), key, train)
 
     return dataclasses.replace(
         model,

@@ -1,6 +1,7 @@
 """The start of a run: the model, its preprocessing, and its parameters, pretrained or new."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -210,7 +211,7 @@ def _values(
         architecture=model.name,
         classifier=model.classifier,
         further_classifiers=further_classifiers,
-        fresh=jax.tree.map(np.asarray, _fresh_classifiers(model, stream(key, "parameters"))),
+        fresh=jax.tree.map(np.asarray, jax.jit(functools.partial(fresh_classifiers, model))(key)),
         rows=rows,
         filter_checkpoint=model.filter_checkpoint,
         adapt=model.adapt,
@@ -219,12 +220,8 @@ def _values(
     return fitted.params, fitted.statistics, summary(fitted.report)
 
 
-def _fresh_classifiers(model: Model, key: Key[Array, ""]) -> Tree:
-    """New values of the classifiers alone: nothing else of the model is computed or held."""
+def fresh_classifiers(model: Model, key: Key[Array, ""]) -> Tree:
+    """New values of the classifiers alone, as a run of this key begins; jitted, nothing else is computed."""
     places = (model.classifier, *model.further_classifiers)
-
-    def classifiers(key: Any) -> Tree:
-        leaves = flatten(model.init(key)[0])
-        return unflatten({path: leaf for path, leaf in leaves.items() if lies_under(path, places)})
-
-    return jax.jit(classifiers)(key)
+    leaves = flatten(model.init(stream(key, "parameters"))[0])
+    return unflatten({path: leaf for path, leaf in leaves.items() if lies_under(path, places)})
