@@ -67,8 +67,17 @@ def average_pool(
         ceil_mode: whether a last window that hangs over the border counts, averaged over its cells inside.
         count_include_pad: whether padding counts as cells of value 0.
     """
-    paddings = window_paddings(inputs, window, stride, padding, ceil_mode)
-    sums = lax.reduce_window(inputs, 0.0, lax.add, (1, window, window, 1), (1, stride, stride, 1), paddings)
+    _, *borders, _ = window_paddings(inputs, window, stride, padding, ceil_mode)
+    # XLA's CPU compiler (jaxlib 0.10) counts the cell of a 1×1 map four times where a window of 2×2 hangs over
+    # it, so a single window ends at the border instead.
+    windows = [
+        (size, (0, 0)) if size < window and border == (0, window - size) else (window, border)
+        for size, border in zip(inputs.shape[1:3], borders, strict=True)
+    ]
+    (height, above), (width, beside) = windows
+    sums = lax.reduce_window(
+        inputs, 0.0, lax.add, (1, height, width, 1), (1, stride, stride, 1), ((0, 0), above, beside, (0, 0))
+    )
     rows, columns = (
         cell_counts(size, window, stride, padding, ceil_mode, count_include_pad) for size in inputs.shape[1:3]
     )

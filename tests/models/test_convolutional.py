@@ -4,6 +4,7 @@ import itertools
 import jax
 import numpy as np
 import pytest
+from as_runs import jit_as_runs_do
 from jax import numpy as jnp
 from timm_parity import (
     assert_gradients_agree,
@@ -35,7 +36,7 @@ from sketch_jax.models.convolutional import (
     run,
 )
 from sketch_jax.models.max_pooling import max_pool
-from sketch_jax.models.pooling import ANTI_ALIASING, adaptive_average_pool, average_pool
+from sketch_jax.models.pooling import ANTI_ALIASING, adaptive_average_pool, average_pool, halve
 from sketch_jax.trees import flatten
 
 timm_layers = pytest.importorskip("timm.layers")
@@ -258,6 +259,15 @@ def test_average_pool_matches_torch(window, stride, padding, ceil_mode, count_in
         options = (window, stride, padding, ceil_mode, count_include_pad)
         expected = channels_last(torch.nn.functional.avg_pool2d(channels_first(inputs), *options))
         np.testing.assert_allclose(average_pool(inputs, *options), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (3, 1), (3, 3)])
+def test_averages_over_the_border_of_small_maps_match_torch(size):
+    """As runs compile it, and of many channels: XLA took the cell of a 1×1 map of 4,096 four times."""
+    inputs = random_map(*size, 4096, batch=1)
+    options = (2, 2, 0, True, False)
+    expected = channels_last(torch.nn.functional.avg_pool2d(channels_first(inputs), *options))
+    np.testing.assert_allclose(jit_as_runs_do(halve)(inputs), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ANTI_ALIASING)
