@@ -5,22 +5,24 @@ without timm).
 """
 
 import argparse
+import fnmatch
 import importlib.util
 import json
 from collections.abc import Iterable, Sequence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command has no options."""
-    del parser
+    """Options of the command."""
+    parser.add_argument(
+        "pattern", metavar="PATTERN", nargs="?", default="*", help="of names, such as 'vit_*' (default: all)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Prints the list; returns 0."""
-    del options
     from sketch_jax.models.architectures import architecture_names
 
-    names = sorted(architecture_names())
+    names = sorted(fnmatch.filter(architecture_names(), options.pattern))
     print("\n".join([*names, json.dumps({"supported": len(names), "timm_tags": count_tags(names)})]))
     return 0
 

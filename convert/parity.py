@@ -1,5 +1,6 @@
 """Both sides of a comparison with timm, and how far they are apart."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from convert.reference import (
 from sketch_jax.errors import InputError
 from sketch_jax.models.architectures import create_model
 from sketch_jax.models.model import Model
+from sketch_jax.train.start import fresh_classifiers
 from sketch_jax.trees import Tree
 from sketch_jax.weights.load import fit
 from sketch_jax.weights.names import COUNTER, to_flax, to_timm
@@ -64,10 +66,16 @@ def compare(
     """
     if batch_size is not None and batch_size < 2:
         raise InputError(f"--batch-size {batch_size}: must be at least 2, for statistics over a batch")
+    if image_size is not None and image_size < 1:
+        raise InputError(f"--image-size {image_size}: must be at least 1")
+    if seed < 0:
+        raise InputError(f"--seed {seed}: must be at least 0")
     opened = open_weights(source) if source is not None else None
     config = opened.config if opened is not None else {}
     setting = choose_setting(name, architecture_from(config)[1], config, image_size)
     model = create_ours(setting)
+    if opened is not None:
+        opened = check_weights(model, opened)
     side, class_count = setting.image_size, setting.class_count
     first = draw_inputs(side, batch_size or images_for(64**2, side), class_count, seed)
     more = draw_inputs(side, images_for(128**2, side), class_count, seed + 1)
@@ -91,6 +99,33 @@ def compare(
         "round_trip": is_round_trip(state),
         "modes": modes,
     }
+
+
+def check_weights(model: Model, weights: Weights) -> Weights:
+    """Weights that fit our model: what does not is told in our words before timm meets it.
+
+    Where their classifier does not fit, they are said to have none, so that both sides get a random one.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    key = jax.random.key(0)
+    fitted = fit(
+        weights,
+        jax.eval_shape(model.init, key),
+        architecture=model.name,
+        classifier=model.classifier,
+        further_classifiers=model.further_classifiers,
+        fresh=jax.jit(functools.partial(fresh_classifiers, model))(key),
+        filter_checkpoint=model.filter_checkpoint,
+        adapt=model.adapt,
+        place=jnp.shape,
+    )
+    return (
+        dataclasses.replace(weights, config={**weights.config, "num_classes": 0})
+        if fitted.report.new
+        else weights
+    )
 
 
 def create_ours(setting: Setting, dtype: Any = jnp.float32) -> Model:

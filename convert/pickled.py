@@ -87,9 +87,10 @@ def _load(path: Path) -> Any:
         raise InputError(
             f"{path}: holds more than tensors, so it is not read; save model.state_dict() alone"
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # what an unpickler raises at bytes that are no pickle is any of a dozen
         raise InputError(
-            f"{path}: not a whole checkpoint of torch ({error}); download or copy it again"
+            f"{path}: not a whole checkpoint of torch ({type(error).__name__}: {error}); download or copy it "
+            "again"
         ) from error
 
 

@@ -4,9 +4,14 @@ Pickled checkpoints (.pth, .bin) are read here, and only here, with torch's rest
 """
 
 import argparse
+import importlib.util
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from sketch_jax.errors import InputError
+from sketch_jax.preprocessing import Preprocessing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,12 +39,50 @@ def run(options: argparse.Namespace) -> int:
     source = options.source
     weights = open_pickle(Path(source)) if is_pickle_path(source) else open_weights(source)
     config = weights.config
+    stated = config.get("architecture")
+    if stated is not None and options.architecture not in (None, stated):
+        raise InputError(
+            f"--architecture {options.architecture}: the config.json of {weights.origin} says {stated}; "
+            "leave the option out"
+        )
     params, statistics = to_flax(in_current_layout(weights.tensors, config, options.architecture))
-    if "architecture" not in config and options.architecture is not None:
+    if stated is None and options.architecture is not None:
+        refuse_other_architecture(options.architecture, params, weights.origin)
         config = make_config(options.architecture, params)
     write_flax_directory(options.output, params, statistics, config)
     print(f"{options.output}: {len(weights.tensors)} tensors from {weights.origin}")
+    if "architecture" not in config:
+        print(
+            "no architecture is noted, so that runs need --model.name and to-timm refuses it: "
+            "--architecture NAME notes one",
+            file=sys.stderr,
+        )
     return 0
+
+
+def refuse_other_architecture(name: str, params: dict[str, Any], origin: str) -> None:
+    """Refuses weights whose names are not those of an architecture.
+
+    Raises:
+        InputError: names are missing or left over, the classifier's apart.
+    """
+    import jax
+
+    from sketch_jax.models.architectures import create_model, default_image_size
+    from sketch_jax.trees import flatten, lies_under
+
+    model = create_model(name, class_count=1, image_size=default_image_size(name))
+    template, _ = jax.eval_shape(model.init, jax.random.key(0))
+    places = (model.classifier, *model.further_classifiers)
+    wanted, found = (
+        {path for path in flatten(tree) if not lies_under(path, places)}
+        for tree in (template, model.adapt(params))
+    )
+    if wanted != found:
+        raise InputError(
+            f"--architecture {name}: {origin} is of another architecture: {len(wanted - found)} names are "
+            f"missing, {len(found - wanted)} left over, such as {min(wanted ^ found)}; name the one it is of"
+        )
 
 
 def in_current_layout(
@@ -82,11 +125,23 @@ def make_config(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """
     from convert.exportable import describe_for_timm
     from sketch_jax.models.architectures import create_model, default_image_size
-    from sketch_jax.preprocessing import Preprocessing
     from sketch_jax.trees import flatten
 
     size = default_image_size(name)
     classifier = create_model(name, class_count=1, image_size=size).classifier
     kernel = flatten(params).get(f"{classifier}/kernel")
     class_count = 0 if kernel is None else kernel.shape[-1]
-    return describe_for_timm(name, {}, class_count, (), Preprocessing(image_size=size))
+    return describe_for_timm(name, {}, class_count, (), default_preprocessing(name, size))
+
+
+def default_preprocessing(name: str, image_size: int) -> Preprocessing:
+    """How timm prepares images for an architecture's own weights; without timm, this project's defaults."""
+    from sketch_jax.weights.timm_config import preprocessing_from
+
+    if importlib.util.find_spec("timm") is None:
+        return Preprocessing(image_size=image_size)
+    import timm
+
+    stated = timm.get_pretrained_cfg(name)
+    config = {} if stated is None else {"pretrained_cfg": stated.to_dict()}
+    return preprocessing_from(config, image_size)

@@ -7,6 +7,7 @@ outside the tolerance: 1e-4 for features, logits and updated running statistics,
 import argparse
 import json
 import math
+import sys
 from collections.abc import Mapping
 
 from convert.extra import require
@@ -50,18 +51,26 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     print(to_json_line(result), flush=True)
-    return 0 if is_within_tolerances(result) else 1
+    for fault in faults(result):
+        print(fault, file=sys.stderr)
+    return 1 if faults(result) else 0
 
 
-def is_within_tolerances(result: Mapping[str, str | float | bool]) -> bool:
-    """Whether all differences are small and the names lead back.
+def faults(result: Mapping[str, str | float | bool]) -> list[str]:
+    """Differences that are not small, and whether names do not lead back; none where all is well.
 
     >>> good = dict.fromkeys(TOLERANCES, 1e-6) | {"round_trip": True}
-    >>> is_within_tolerances(good), is_within_tolerances(good | {"max_abs_logits": float("nan")})
-    (True, False)
+    >>> faults(good), faults(good | {"max_abs_logits": float("nan")})
+    ([], ['max_abs_logits nan: must be at most 0.0001'])
     """
-    small = all(float(result[name]) <= tolerance for name, tolerance in TOLERANCES.items())
-    return small and result["round_trip"] is True
+    found = [
+        f"{name} {result[name]:.3g}: must be at most {tolerance:g}"
+        for name, tolerance in TOLERANCES.items()
+        if not float(result[name]) <= tolerance
+    ]
+    return found + (
+        [] if result["round_trip"] is True else ["round_trip false: names do not lead back to timm's"]
+    )
 
 
 def to_json_line(result: Mapping[str, str | float | bool]) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from sketch_jax.errors import refuse_faults
+from sketch_jax.errors import InputError, refuse_faults
 from sketch_jax.models.head_options import HeadOptions
 
 Remat = Literal["none", "all", "dots"]
@@ -51,3 +51,8 @@ class ModelOptions:
             if not 0.0 <= rate < 1.0
         ]
         refuse_faults("rates of the model must be at least 0 and below 1", faults, "set them in that range")
+        if self.head.dropout_samples > 1 and not self.dropout:
+            raise InputError(
+                f"--model.head.dropout-samples {self.head.dropout_samples}: without dropout all samples are "
+                "the same; set --model.dropout, too"
+            )

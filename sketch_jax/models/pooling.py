@@ -68,8 +68,8 @@ def average_pool(
         count_include_pad: whether padding counts as cells of value 0.
     """
     _, *borders, _ = window_paddings(inputs, window, stride, padding, ceil_mode)
-    # XLA's CPU compiler (jaxlib 0.10) counts the cell of a 1×1 map four times where a window of 2×2 hangs over
-    # it, so a single window ends at the border instead.
+    # XLA's CPU compiler (jaxlib 0.10) counts the cell of a 1×1 map four times where a window of 2×2 hangs
+    # over it, so a single window ends at the border instead.
     windows = [
         (size, (0, 0)) if size < window and border == (0, window - size) else (window, border)
         for size, border in zip(inputs.shape[1:3], borders, strict=True)

@@ -10,10 +10,12 @@ import numpy as np
 from sketch_jax.config import Config
 from sketch_jax.data.doodles import Doodles
 from sketch_jax.data.sampling import Uniform
+from sketch_jax.losses.options import MultiTask, Ordinal, Regression
 from sketch_jax.models.tuning_options import TuningStage
 from sketch_jax.optim.options import base_of
 from sketch_jax.optim.schedule import last_rate, warmup_length
 from sketch_jax.optim.schedule_options import Plateau
+from sketch_jax.preprocessing import Preprocessing
 from sketch_jax.run.data import class_counts
 from sketch_jax.run.phases import Phase, tuning_stages
 from sketch_jax.run.programs import abstract_state, frozen_of, phase_optimizer
@@ -37,6 +39,7 @@ def opening_lines(setting: Setting) -> Sequence[str]:
         "model": [
             f"{start.model.name} at {start.model.image_size} px: {count_elements(start.params):,} parameters"
         ],
+        "images": [preprocessing_text(start.preprocessing)],
         "trained": trained_texts(setting),
         "weights": start.weights,
         "devices": [
@@ -49,6 +52,17 @@ def opening_lines(setting: Setting) -> Sequence[str]:
         for name, lines in paragraphs.items()
         for index, line in enumerate(lines)
     ]
+
+
+def preprocessing_text(preprocessing: Preprocessing) -> str:
+    """How images are made ready for the model."""
+    mean, std = (
+        " ".join(f"{value:.3g}" for value in values) for values in (preprocessing.mean, preprocessing.std)
+    )
+    return (
+        f"{preprocessing.image_size} px, {preprocessing.interpolation}, {preprocessing.crop_mode} crop of "
+        f"{preprocessing.crop_fraction:g}, mean {mean}, deviation {std}"
+    )
 
 
 def training_texts(setting: Setting) -> Mapping[str, Sequence[str]]:
@@ -259,8 +273,9 @@ def next_steps(config: Config, directory: Path) -> Sequence[str]:
         first = (
             f"{again} --name {shlex.quote(f'{config.name}-{longer}-epochs')} --epochs {longer}   # {purpose}"
         )
+    exports = not config.model.head.hidden and not isinstance(config.loss, MultiTask | Ordinal | Regression)
     return [
         first,
-        f"python -m convert to-timm {place} --output {place}-timm   # back to timm",
+        *([f"python -m convert to-timm {place} --output {place}-timm   # back to timm"] if exports else []),
         f"tensorboard --logdir {place}   # learning curves; needs pip install tensorboard",
     ]

@@ -21,7 +21,7 @@ from sketch_jax.models.model_options import ModelOptions
 from sketch_jax.preprocessing import Preprocessing, PreprocessingChanges, change_preprocessing
 from sketch_jax.trees import Tree, count_elements, flatten, lies_under, stack_blocks, unflatten
 from sketch_jax.weights.converted import open_converted
-from sketch_jax.weights.head_rows import Rows, read_rows
+from sketch_jax.weights.head_rows import Rows, read_rows, rows_by_name
 from sketch_jax.weights.load import fit, summary
 from sketch_jax.weights.sources import Weights
 from sketch_jax.weights.timm_config import architecture_from, preprocessing_from
@@ -95,11 +95,18 @@ def create_start(
     with _told_of_another_architecture(options, name, named):
         bare = _create_model(options, name, arguments, len(class_names), preprocessing.image_size)
     model = _with_heads(bare, options, heads, ordinal_heads)
-    rows = None if options.head.rows is None else read_rows(Path(options.head.rows), class_names)
+    rows = None if replaces_head(options.head, heads) else rows_by_name(config, class_names)
+    if options.head.rows is not None:
+        rows = read_rows(Path(options.head.rows), class_names)
     with _told_of_another_architecture(options, name, named):
         params, statistics, lines = _values(model, bare.further_classifiers, weights, rows, key, place)
     if options.scan_blocks:
         params = jax.tree.map(place, stack_blocks(params))
+    if weights is not None and not config:
+        lines = [
+            *lines,
+            "no config.json says how they want their images: prepared by this project's defaults",
+        ]
     return Start(
         model=model,
         arguments=arguments,

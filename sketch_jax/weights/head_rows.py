@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sketch_jax.errors import InputError, refuse_faults, suggestion
+from sketch_jax.errors import InputError, refuse_faults
 
 Rows = Sequence[int | None]
 """The row of each class in the pretrained classifier; None: it has none and starts new."""
@@ -45,9 +45,28 @@ def read_rows(path: Path, class_names: Sequence[str]) -> tuple[int | None, ...]:
         first = class_names[0]
         raise InputError(
             f"--model.head.rows {path}: names none of the {len(class_names)} classes, of which the first is "
-            f"{first!r}{suggestion(first, rows)}; write the classes' names as the data has them"
+            f"{first!r}, but {', '.join(map(repr, list(rows)[:3]))}; write the classes' names as the data has "
+            "them"
         )
     return tuple(rows.get(name) for name in class_names)
+
+
+def rows_by_name(config: Mapping[str, Any], class_names: Sequence[str]) -> Rows | None:
+    """The rows of classes that the weights know by name; None where they know none by name, or all in order.
+
+    Args:
+        config: timm's `config.json` of the weights; `label_names` are the classes of its classifier.
+        class_names: in the order of the new classifier.
+
+    >>> config = {"num_classes": 2, "label_names": ["cat", "dog"]}
+    >>> rows_by_name(config, ["dog", "cow"]), rows_by_name(config, ["cat", "dog"]), rows_by_name({}, ["cat"])
+    ((1, None), None, None)
+    """
+    names = config.get("label_names")
+    if not isinstance(names, list) or len(names) != config.get("num_classes") or names == list(class_names):
+        return None
+    place = {name: row for row, name in enumerate(names)}
+    return tuple(place.get(name) for name in class_names)
 
 
 def choose_rows(

@@ -88,8 +88,7 @@ def _unreachable(name: str, filename: str) -> InputError:
     return InputError(
         f"{name}: {filename} is not cached here and the hub cannot be reached; where there is a network, run "
         f"`hf download {repository}{at_revision}` and copy its cache to this machine (HF_HOME), or put the "
-        "repository's config.json and model.safetensors into a directory and name local-dir:DIRECTORY; "
-        "--model.pretrained None trains from scratch"
+        "repository's config.json and model.safetensors into a directory and name local-dir:DIRECTORY"
     )
 
 

@@ -98,7 +98,10 @@ def fit(
     report = _report(weights.origin, found, original, new, dropped)
     if rows is not None:
         report = dataclasses.replace(report, rows=(len(rows) - rows.count(None), len(rows)))
-    values = _Leaves(_place(found.params, place), _place(found.statistics, place))
+    values = _Leaves(
+        _place(found.params, place, timm_name, weights.origin),
+        _place(found.statistics, place, timm_statistic_name, weights.origin),
+    )
     values.params.update({path: place(np.asarray(made[path], np.float32)) for path in new})
     params, statistics = (
         unflatten({path: leaves[path] for path in wanted})
@@ -271,6 +274,22 @@ def _report(
     )
 
 
-def _place(found: dict[str, Any], place: Callable[[np.ndarray], Any]) -> dict[str, Any]:
-    """Places leaf after leaf, taking each out of `found` so that its memory is free for the next."""
-    return {path: place(np.asarray(found.pop(path), np.float32)) for path in list(found)}
+def _place(
+    found: dict[str, Any], place: Callable[[np.ndarray], Any], name_of: Callable[[str], str], origin: str
+) -> dict[str, Any]:
+    """Places leaf after leaf, taking each out of `found` so that its memory is free for the next.
+
+    Raises:
+        InputError: a leaf holds what is no number; training would show it much later, as something else.
+    """
+    placed = {}
+    for path in list(found):
+        leaf = np.asarray(found.pop(path), np.float32)
+        if not np.isfinite(leaf).all():
+            count = leaf.size - int(np.isfinite(leaf).sum())
+            raise InputError(
+                f"{origin}: {name_of(path)} holds {count:,} values that are not finite; download or copy the "
+                "weights again, or take others"
+            )
+        placed[path] = place(leaf)
+    return placed

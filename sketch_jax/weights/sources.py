@@ -51,6 +51,8 @@ def open_weights(source: str, cache_directory: Path | None = None) -> Weights:
     Raises:
         InputError: there are no such weights, they are pickled, truncated, damaged or out of reach.
     """
+    if source in ("", DIRECTORY_PREFIX, HUB_PREFIX):
+        raise InputError(f"{source!r} names no weights; write a name or a path, or None for no weights")
     path = Path(source.removeprefix(DIRECTORY_PREFIX)).expanduser()
     if source.startswith(DIRECTORY_PREFIX) or path.is_dir():
         return _open_directory(path)
@@ -103,13 +105,28 @@ def _open_directory(directory: Path) -> Weights:
     if first is None:
         raise _without_weights(directory)
     files = _shards(first, lambda name: directory / name) if first.name == INDEX_FILE else [first]
-    return _weights(files, _config_beside(first), f"{DIRECTORY_PREFIX}{directory}")
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"{file}: no such file, and {first} names it; copy it into that directory")
+    weights = _weights(files, _config_beside(first), f"{DIRECTORY_PREFIX}{directory}")
+    if not (directory / CONFIG_FILE).is_file():
+        raise InputError(
+            f"{directory}: has no {CONFIG_FILE}, which says the architecture and how images are prepared; "
+            f"copy it from where the weights are from, or name {first} itself, and --model.name, to go without"
+        )
+    return weights
 
 
 def _without_weights(directory: Path) -> InputError:
     pickled = sorted(path for path in directory.iterdir() if path.suffix in PICKLE_SUFFIXES)
     if pickled:
         return refuse_pickle(pickled[0])
+    if any((directory / name).exists() for name in ("run.json", "checkpoints")):
+        exported = f"{directory}-timm"
+        return InputError(
+            f"{directory}: is a run; export its model by `python -m convert to-timm {directory} --output "
+            f"{exported}` and name local-dir:{exported}"
+        )
     return InputError(f"{directory}: has no {WEIGHTS_FILE}; local-dir: wants the hub's layout of timm")
 
 

@@ -1,5 +1,6 @@
 import json
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -126,17 +127,19 @@ def write_bad_pickles(directory: Path) -> dict[str, str]:
     (directory / "plain.pkl").write_bytes(pickle.dumps(Bomb(str(directory / "trace"))))
     torch.save({"fc.weight": torch.ones(1000)}, directory / "short.pth")
     (directory / "short.pth").write_bytes((directory / "short.pth").read_bytes()[:-2000])
+    (directory / "text.pth").write_text("hello")
     torch.save([1, 2], directory / "list.pth")
     return {
         "bomb.pth": "holds more than tensors, so it is not read; save model.state_dict() alone",
         "plain.pkl": "holds more than tensors, so it is not read; save model.state_dict() alone",
         "short.pth": "not a whole checkpoint of torch (",
+        "text.pth": "not a whole checkpoint of torch (KeyError: 101); download or copy it again",
         "list.pth": "holds no state dict of tensors; save model.state_dict() with torch.save",
         "none.pth": "no such file",
     }
 
 
-@pytest.mark.parametrize("name", ["bomb.pth", "plain.pkl", "short.pth", "list.pth", "none.pth"])
+@pytest.mark.parametrize("name", ["bomb.pth", "plain.pkl", "short.pth", "text.pth", "list.pth", "none.pth"])
 def test_a_bad_pickle_is_refused_and_nothing_is_run_or_written(tmp_path, name, capsys):
     messages = write_bad_pickles(tmp_path)
     assert main(["to-flax", str(tmp_path / name), "--output", str(tmp_path / "flax")]) == 2
@@ -149,6 +152,7 @@ def test_without_an_architecture_timm_cannot_be_reached(tmp_path, capsys, mobile
     source = write_shared(tmp_path / "source", mobilenet_weights) / "model.safetensors"
     (tmp_path / "source" / "config.json").unlink()
     assert main(["to-flax", str(source), "--output", str(tmp_path / "flax")]) == 0
+    assert "no architecture is noted, so that runs need --model.name" in capsys.readouterr().err
     assert main(["to-timm", str(tmp_path / "flax"), "--output", str(tmp_path / "timm")]) == 2
     assert "config.json does not say the architecture" in capsys.readouterr().err
     assert not (tmp_path / "timm").exists()
@@ -163,3 +167,39 @@ def test_an_output_that_holds_something_is_left_alone(tmp_path, capsys, mobilene
     assert main(["to-flax", f"local-dir:{mobilenet_weights}", "--output", str(directory)]) == 2
     assert "already holds something; name a directory that is new or empty" in capsys.readouterr().err
     assert (directory / "config.json").read_bytes() == before
+
+
+def test_weights_without_a_config_are_prepared_as_timm_prepares_their_architectures(tmp_path):
+    timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
+    torch.save(timm.create_model("test_vit").state_dict(), tmp_path / "test_vit.pth")
+    arguments = ["to-flax", str(tmp_path / "test_vit.pth"), "--output", str(tmp_path / "flax")]
+    assert main([*arguments, "--architecture", "test_vit"]) == 0
+    stated = json.loads((tmp_path / "flax" / "config.json").read_text())["pretrained_cfg"]
+    expected = timm.get_pretrained_cfg("test_vit")
+    assert stated["mean"] == list(expected.mean) != [0.485, 0.456, 0.406]
+    assert (stated["crop_pct"], stated["interpolation"]) == (expected.crop_pct, expected.interpolation)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "test_resnet",
+            "--architecture test_resnet: .* is of another architecture: .* names are missing, .* left over",
+        ),
+        ("resnt18", "no such architecture; did you mean 'resnet18'"),
+    ],
+)
+def test_an_architecture_that_the_weights_are_not_of_is_refused(name, message, tmp_path, capsys):
+    timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
+    torch.save(timm.create_model("test_vit").state_dict(), tmp_path / "test_vit.pth")
+    arguments = ["to-flax", str(tmp_path / "test_vit.pth"), "--output", str(tmp_path / "flax")]
+    assert main([*arguments, "--architecture", name]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "flax").exists()
+
+
+def test_an_architecture_beside_a_config_that_says_another_is_refused(tmp_path, capsys, mobilenet_weights):
+    arguments = ["to-flax", f"local-dir:{mobilenet_weights}", "--output", str(tmp_path / "flax")]
+    assert main([*arguments, "--architecture", "resnet18"]) == 2
+    assert "says mobilenetv2_035; leave the option out" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -179,3 +180,40 @@ def test_wrong_gradients_are_seen_on_every_draw_and_a_kink_on_one():
     assert always_wrong["max_rel_gradient"] == pytest.approx(0.01)
     assert wrong_at_first["max_rel_gradient"] == 0
     assert np.isnan(never_finite["max_rel_gradient"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--image-size", "0"], "--image-size 0: must be at least 1"),
+        (["--seed", "-1"], "--seed -1: must be at least 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(options, message, capsys):
+    pytest.importorskip("timm")
+    assert main(["verify", "test_vit", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_what_is_not_within_its_tolerance_is_said(capsys, monkeypatch):
+    pytest.importorskip("timm")
+    monkeypatch.setitem(TOLERANCES, "max_abs_features", 0.0)
+    assert main(["verify", "test_vit", "--image-size", "64"]) == 1
+    assert re.search(r"^max_abs_features \S+: must be at most 0$", capsys.readouterr().err, re.MULTILINE)
+
+
+def test_weights_that_do_not_fit_are_told_in_our_words(tmp_path, capsys, mobilenet_weights):
+    pytest.importorskip("timm")
+    source = f"local-dir:{mobilenet_weights}"
+    assert main(["verify", "mobilenetv2_050", "--weights", source, "--image-size", "64"]) == 2
+    assert "the weights do not fit mobilenetv2_050" in capsys.readouterr().err
+
+
+def test_weights_without_config_and_classifier_are_compared(tmp_path, capsys, mobilenet_weights):
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(mobilenet_weights / "model.safetensors")
+    save_file({n: t for n, t in tensors.items() if "classifier" not in n}, tmp_path / "bare.safetensors")
+    arguments = ["--weights", str(tmp_path / "bare.safetensors"), "--image-size", "64"]
+    code, result = verify(capsys, "mobilenetv2_035", *arguments)
+    assert code == 0, result

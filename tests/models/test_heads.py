@@ -10,6 +10,7 @@ from sketch_jax.losses.factors import split_logits
 from sketch_jax.models.architectures import create_model
 from sketch_jax.models.head_options import HeadOptions
 from sketch_jax.models.heads import replace_head, replaces_head
+from sketch_jax.models.model_options import ModelOptions
 from sketch_jax.models.trained_parameters import is_in_head
 from sketch_jax.trees import flatten
 from sketch_jax.weights.load import fit
@@ -223,3 +224,11 @@ def test_options_that_cannot_be_are_refused_all_at_once():
         "  --model.head.rows: rows fit one linear map; leave --model.head.hidden out",
         "change these options",
     ]
+
+
+def test_samples_of_no_dropout_are_refused():
+    with pytest.raises(
+        InputError, match=r"--model\.head\.dropout-samples 4: without dropout all samples are the same"
+    ):
+        ModelOptions(head=HeadOptions(dropout_samples=4))
+    ModelOptions(head=HeadOptions(dropout_samples=4), dropout=0.1)

@@ -5,9 +5,12 @@ import pytest
 
 from sketch_jax.config import Config, config_to_json, run_directory
 from sketch_jax.data.sources import Folder
+from sketch_jax.losses.options import Ordinal
 from sketch_jax.main import parse_config
+from sketch_jax.models.head_options import HeadOptions
 from sketch_jax.models.model_options import ModelOptions
-from sketch_jax.run.texts import next_steps
+from sketch_jax.preprocessing import Preprocessing
+from sketch_jax.run.texts import next_steps, preprocessing_text
 
 
 @pytest.mark.parametrize("pretrained", [None, "timm/resnet18.a1_in1k"])
@@ -29,3 +32,21 @@ def test_the_command_to_try_next_writes_to_another_directory(tmp_path, monkeypat
     following = parse_config(words[3:])
     assert run_directory(following).resolve() != run_directory(config).resolve()
     assert following.source == config.source
+
+
+@pytest.mark.parametrize(
+    ("changes", "goes_back"),
+    [
+        ({}, True),
+        ({"model": ModelOptions(name="resnet18", head=HeadOptions(hidden=(8,)))}, False),
+        ({"loss": Ordinal()}, False),
+    ],
+)
+def test_the_way_back_to_timm_is_shown_where_there_is_one(changes, goes_back, tmp_path):
+    config = Config(name="x", source=Folder(root="images"), **changes)
+    assert any("to-timm" in line for line in next_steps(config, tmp_path)) == goes_back
+
+
+def test_how_images_are_prepared_is_told():
+    text = preprocessing_text(Preprocessing(image_size=96, mean=(0.5, 0.5, 0.5), std=(0.25, 0.2, 0.1)))
+    assert text == "96 px, bicubic, squash crop of 1, mean 0.5 0.5 0.5, deviation 0.25 0.2 0.1"

@@ -1,16 +1,18 @@
 """What the start of a run refuses, before it loads anything or after."""
 
 import jax
+import numpy as np
 import pytest
 
 from sketch_jax.errors import InputError
 from sketch_jax.models.model_options import ModelOptions
 from sketch_jax.preprocessing import PreprocessingChanges
 from sketch_jax.train.start import create_start
+from sketch_jax.weights.export import write_timm_directory
 
 
-def start(**options):
-    key = jax.random.key(0)
+def start(seed=0, **options):
+    key = jax.random.key(seed)
     return create_start(ModelOptions(**options), PreprocessingChanges(), 32, ("cat", "dog"), key, lambda a: a)
 
 
@@ -36,3 +38,40 @@ def test_weights_of_another_architecture_are_named_with_the_option_that_follows_
 def test_without_a_name_and_without_weights_the_message_asks_for_a_name():
     with pytest.raises(InputError, match="there are no weights that would say it; name an architecture"):
         start(name=None, pretrained=None)
+
+
+def classes_of(directory, names):
+    """Random weights whose classifier is of named classes."""
+    made = start(1, name="test_vit", pretrained=None)
+    config = {"architecture": "test_vit", "num_classes": 2, "label_names": names}
+    write_timm_directory(directory, made.params, made.statistics, config | {"model_args": {"img_size": 32}})
+    return made
+
+
+@pytest.mark.parametrize(
+    ("names", "rows"),
+    [
+        (["cat", "dog"], [0, 1]),
+        (["dog", "cat"], [1, 0]),
+        (["dog", "cow"], [None, 0]),
+        (["ant", "bee"], [None, None]),
+    ],
+)
+def test_a_classifier_of_named_classes_starts_each_class_from_its_own_row(names, rows, tmp_path):
+    made = classes_of(tmp_path / "weights", names)
+    begun = start(name=None, pretrained=f"local-dir:{tmp_path / 'weights'}")
+    kernel, pretrained = (np.asarray(each.params["head"]["kernel"]) for each in (begun, made))
+    for column, row in enumerate(rows):
+        assert row is None or np.array_equal(kernel[:, column], pretrained[:, row])
+        assert row is not None or not any(np.array_equal(kernel[:, column], old) for old in pretrained.T)
+    told = " ".join(begun.weights)
+    assert (f"{2 - rows.count(None)} of 2 classes start from rows" in told) == (rows != [0, 1])
+
+
+def test_weights_without_a_config_are_told_to_be_prepared_by_defaults(tmp_path, mobilenet_weights):
+    bare = tmp_path / "bare.safetensors"
+    bare.write_bytes((mobilenet_weights / "model.safetensors").read_bytes())
+    arguments = {"name": "mobilenetv2_035", "pretrained": str(bare)}
+    assert "no config.json says how they want their images" in start(**arguments).weights[-1]
+    given = start(name=None, pretrained=f"local-dir:{mobilenet_weights}")
+    assert "no config.json" not in " ".join(given.weights)

@@ -31,7 +31,7 @@ def test_rows_come_in_the_order_of_the_classes_and_other_names_are_left_out(tmp_
             {"ant": -1, "bee": 1.5},
             r"(?s)rows in .* \(2\):\n  ant: -1 is no row number.*\n  bee: 1.5 is no row",
         ),
-        ({"ants": 310}, "names none of the 2 classes, of which the first is 'ant'; did you mean 'ants'"),
+        ({"ants": 310}, "names none of the 2 classes, of which the first is 'ant', but 'ants'; write"),
     ],
 )
 def test_files_that_say_no_rows_are_refused(tmp_path, value, message):

@@ -360,3 +360,15 @@ def test_a_real_model_is_fitted_from_a_file_of_half_precision(tmp_path):
     assert len(report.loaded) == len(state)
     for name, tensor in to_timm(params, statistics).items():
         np.testing.assert_array_equal(tensor, halves[name].float().numpy(), err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["stem.0.weight", "stem.1.running_var"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_no_numbers_are_told_with_their_tensor(name, value):
+    tensors = state_dict()
+    tensors[name] = tensors[name].copy()
+    tensors[name].flat[3] = value
+    with pytest.raises(
+        InputError, match=f"some/weights: {name} holds 1 values that are not finite; download"
+    ):
+        fit_small(tensors, state_dict())

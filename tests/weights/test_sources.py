@@ -38,8 +38,7 @@ def assert_holds(weights, expected):
 def write_directory(directory: Path, config: dict | None = None, seed: int = 0) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     save_file(tensors(seed), directory / "model.safetensors")
-    if config is not None:
-        (directory / "config.json").write_text(json.dumps(config))
+    (directory / "config.json").write_text(json.dumps(config or {}))
     return directory
 
 
@@ -49,6 +48,7 @@ def write_shards(directory: Path) -> Path:
     weight_map = {name: f"model-{1 + index % 2:05}-of-00002.safetensors" for index, name in enumerate(names)}
     for file in set(weight_map.values()):
         save_file({name: tensors()[name] for name in names if weight_map[name] == file}, directory / file)
+    (directory / "config.json").write_text("{}")
     (directory / "model.safetensors.index.json").write_text(
         json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map})
     )
@@ -80,7 +80,9 @@ def test_shards_are_read_as_one(tmp_path):
 def test_a_missing_shard_is_named(tmp_path):
     directory = write_shards(tmp_path / "weights")
     (directory / "model-00002-of-00002.safetensors").unlink()
-    with pytest.raises(InputError, match=r"model-00002-of-00002\.safetensors: no such file"):
+    with pytest.raises(
+        InputError, match=r"model-00002-of-00002\.safetensors: no such file, and .*index\.json names it"
+    ):
         open_weights(f"local-dir:{directory}")
 
 
@@ -90,6 +92,30 @@ def test_an_index_without_shards_is_refused(tmp_path):
         InputError, match="has no weight_map that names the shards; download or copy it again"
     ):
         open_weights(f"local-dir:{tmp_path}")
+
+
+def test_a_directory_without_a_config_is_refused(tmp_path):
+    directory = write_directory(tmp_path / "weights")
+    (directory / "config.json").unlink()
+    with pytest.raises(
+        InputError, match=r"weights: has no config\.json, which says the architecture and how"
+    ):
+        open_weights(f"local-dir:{directory}")
+    assert_holds(open_weights(str(directory / "model.safetensors")), tensors())
+
+
+def test_the_directory_of_a_run_is_refused_with_the_command_that_exports_it(tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(
+        InputError, match=rf"is a run; export its model by `python -m convert to-timm {tmp_path}"
+    ):
+        open_weights(f"local-dir:{tmp_path / 'run'}")
+
+
+@pytest.mark.parametrize("source", ["", "local-dir:", "hf-hub:"])
+def test_a_source_without_a_name_is_refused(source):
+    with pytest.raises(InputError, match=f"'{source}' names no weights; write a name or a path, or None"):
+        open_weights(source)
 
 
 def test_a_single_file_is_opened_with_the_config_of_its_directory(tmp_path):
