@@ -45,8 +45,8 @@ def read_rows(path: Path, class_names: Sequence[str]) -> tuple[int | None, ...]:
         first = class_names[0]
         raise InputError(
             f"--model.head.rows {path}: names none of the {len(class_names)} classes, of which the first is "
-            f"{first!r}, but {', '.join(map(repr, list(rows)[:3]))}; write the classes' names as the data has "
-            "them"
+            f"{first!r}, but {', '.join(map(repr, list(rows)[:3]))}; write the classes' names as the data "
+            "has them"
         )
     return tuple(rows.get(name) for name in class_names)
 

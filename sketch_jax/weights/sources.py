@@ -112,7 +112,7 @@ def _open_directory(directory: Path) -> Weights:
     if not (directory / CONFIG_FILE).is_file():
         raise InputError(
             f"{directory}: has no {CONFIG_FILE}, which says the architecture and how images are prepared; "
-            f"copy it from where the weights are from, or name {first} itself, and --model.name, to go without"
+            f"copy it from where the weights are from, or go without: name {first} itself, and --model.name"
         )
     return weights
 
