@@ -44,7 +44,7 @@ def create_parser() -> argparse.ArgumentParser:
         "--weights", metavar="W", type=float, nargs="+", default=[], help="of --method weighted, one a member"
     )
     parser.add_argument(
-        "--tie", choices=("lowest", "soft"), default="lowest",
+        "--tie", choices=("lowest", "soft"),
         help="which class wins equally many votes: the lowest, or that of the largest mean probability "
         "(default: lowest)",
     )  # fmt: skip
@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if bool(given.weights) != (given.method == "weighted"):
         parser.error("--weights and --method weighted need each other")
+    if given.tie is not None and "hard" not in given.method and not given.compare:
+        parser.error(f"--tie {given.tie}: --method {given.method} counts no votes; leave it out")
     return guarded(lambda: _run(given))
 
 
@@ -84,7 +86,7 @@ def _run(given: argparse.Namespace) -> int:
     from sketch_jax.flows.ensemble import EnsembleOptions, run_ensemble
 
     recipe = Recipe(
-        way=given.method, weights=tuple(given.weights), tie=given.tie, calibration=given.calibrate
+        way=given.method, weights=tuple(given.weights), tie=given.tie or "lowest", calibration=given.calibrate
     )
     options = EnsembleOptions(
         members=tuple(given.members),

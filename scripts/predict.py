@@ -27,6 +27,13 @@ MERGES = {
 }
 HOW = [name for names in MERGES for name in names.split(", ")]
 DEFAULTS = Views()
+OF_VIEWS = {
+    "scales": ("scales",),
+    "degrees": ("rotations",),
+    "crop": ("five_crop", "ten_crop"),
+    "passes": ("color_jitter", "auto_augment"),
+}
+"""Views that an option is of."""
 
 
 def create_parser() -> argparse.ArgumentParser:
@@ -43,19 +50,19 @@ def create_parser() -> argparse.ArgumentParser:
         help=f"of {', '.join(VIEW_KINDS)} (default: {' '.join(DEFAULTS.kinds)})",
     )  # fmt: skip
     parser.add_argument(
-        "--scales", metavar="S", type=float, nargs="+", default=list(DEFAULTS.scales),
+        "--scales", metavar="S", type=float, nargs="+",
         help=f"magnifications of the view scales (default: {DEFAULTS.scales})",
     )  # fmt: skip
     parser.add_argument(
-        "--degrees", metavar="D", type=float, nargs="+", default=list(DEFAULTS.degrees),
+        "--degrees", metavar="D", type=float, nargs="+",
         help=f"angles of the view rotations, counter-clockwise (default: {DEFAULTS.degrees})",
     )  # fmt: skip
     parser.add_argument(
-        "--crop", metavar="SHARE", type=float, default=DEFAULTS.crop,
+        "--crop", metavar="SHARE", type=float,
         help=f"side of the crops, of the image's (default: {DEFAULTS.crop})",
     )  # fmt: skip
     parser.add_argument(
-        "--passes", metavar="N", type=int, default=DEFAULTS.passes,
+        "--passes", metavar="N", type=int,
         help=f"random views of color_jitter, and of auto_augment (default: {DEFAULTS.passes})",
     )  # fmt: skip
     parser.add_argument("--merge", choices=HOW, default="mean_logits", help="default: mean_logits")
@@ -73,7 +80,11 @@ def create_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0 done, 2 bad input."""
-    given = create_parser().parse_args(arguments)
+    parser = create_parser()
+    given = parser.parse_args(arguments)
+    for name, kinds in OF_VIEWS.items():
+        if getattr(given, name) is not None and not set(kinds) & set(given.views):
+            parser.error(f"--{name}: no view is {' or '.join(kinds)}; name one by --views, or leave it out")
     return guarded(lambda: _run(given))
 
 
@@ -82,10 +93,10 @@ def _run(given: argparse.Namespace) -> int:
 
     views = Views(
         kinds=tuple(given.views),
-        scales=tuple(given.scales),
-        degrees=tuple(given.degrees),
-        crop=given.crop,
-        passes=given.passes,
+        scales=DEFAULTS.scales if given.scales is None else tuple(given.scales),
+        degrees=DEFAULTS.degrees if given.degrees is None else tuple(given.degrees),
+        crop=DEFAULTS.crop if given.crop is None else given.crop,
+        passes=DEFAULTS.passes if given.passes is None else given.passes,
     )
     from sketch_jax.flows.predict import PredictOptions, run_predict
 

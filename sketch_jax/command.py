@@ -8,9 +8,12 @@ from sketch_jax.errors import InputError
 
 
 def guarded(work: Callable[[], int]) -> int:
-    """The exit code of some work: its own, 2 for bad input, 141 where whoever read the output left."""
+    """The exit code of some work: its own, 2 for bad input, 130 for Ctrl-C, 141 where the reader left."""
     try:
         return work()
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

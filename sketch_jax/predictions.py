@@ -63,6 +63,24 @@ def load_predictions(path: Path) -> Predictions:
         raise InputError(
             f"{path}: not a predictions file ({error}); it must hold {', '.join(FIELDS)} without pickles"
         ) from error
-    return Predictions(
-        ids=tuple(ids.tolist()), logits=logits, labels=labels, class_names=tuple(class_names.tolist())
-    )
+    names = tuple(ids.tolist())
+    fault = _fault(names, logits, labels, class_names)
+    if fault is not None:
+        raise InputError(f"{path}: {fault}; write it anew, as a run writes predictions/*.npz")
+    return Predictions(ids=names, logits=logits, labels=labels, class_names=tuple(class_names.tolist()))
+
+
+def _fault(
+    ids: tuple[str, ...], logits: np.ndarray, labels: np.ndarray, class_names: np.ndarray
+) -> str | None:
+    """Why arrays are no predictions; None where they are."""
+    shapes = f"ids {len(ids)}, logits {logits.shape}, labels {labels.shape}, class_names {class_names.shape}"
+    if logits.shape != (len(ids), len(class_names)) or labels.shape != (len(ids),):
+        return f"its parts do not fit together: {shapes}"
+    if len(set(ids)) != len(ids):
+        return f"{len(ids) - len(set(ids))} ids are there twice"
+    if len(labels) and not -1 <= labels.min() <= labels.max() < len(class_names):
+        return f"labels are from {labels.min()} to {labels.max()}, and there are {len(class_names)} classes"
+    if not np.isfinite(logits).all():
+        return f"{int((~np.isfinite(logits)).any(axis=1).sum())} rows hold logits that are not finite"
+    return None

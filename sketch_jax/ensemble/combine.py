@@ -11,6 +11,7 @@ from sketch_jax.ensemble.calibration import find_temperature, find_vector_scalin
 from sketch_jax.ensemble.stacking import learn_stack
 from sketch_jax.ensemble.votes import LEAST_SCORE, Method, Scores, Tie, probabilities, soft_vote, vote
 from sketch_jax.ensemble.weights import accuracy, learn_weights, select_greedily
+from sketch_jax.errors import InputError
 
 Logits = Float[np.ndarray, "rows classes"]
 Labels = Int[np.ndarray, " rows"]
@@ -106,6 +107,11 @@ def cross_fit(
     part_of = _deal(labels, parts)
     for part in np.unique(part_of):
         inside = part_of == part
+        if not (labels[~inside] >= 0).any():
+            raise InputError(
+                f"{(labels >= 0).sum()} held-out images have a label: too few to learn from some and score "
+                "the others; take a vote"
+            )
         combine = learn([logits[~inside] for logits in held_out], labels[~inside])
         scores[inside] = combine([logits[inside] for logits in held_out])
     return scores

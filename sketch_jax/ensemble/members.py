@@ -36,6 +36,20 @@ def align(members: Mapping[str, Predictions]) -> dict[str, Predictions]:
     return {other: dataclasses.replace(member, labels=labels) for other, member in ordered.items()}
 
 
+def common(members: Mapping[str, Predictions]) -> dict[str, Predictions]:
+    """The members, aligned, on the images that all of them hold; none where there is no such image.
+
+    Raises:
+        InputError: classes or known labels of one are not those of the first.
+    """
+    if not members:
+        return {}
+    first = next(iter(members.values()))
+    shared = set(first.ids).intersection(*(member.ids for member in members.values()))
+    ids = [image for image in first.ids if image in shared]
+    return align({name: choose(member, ids) for name, member in members.items()}) if ids else {}
+
+
 def answer_with(scores: Scores, like: Predictions) -> Predictions:
     """Predictions whose logits are the logarithms of scores that sum to 1.
 

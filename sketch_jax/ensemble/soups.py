@@ -56,16 +56,22 @@ class GreedySoup(NamedTuple):
     score: float
 
 
-def greedy_soup(members: Sequence[Loader], score: Callable[[Leaves], float], passes: int = 1) -> GreedySoup:
+def greedy_soup(
+    members: Sequence[Loader],
+    score: Callable[[Leaves], float],
+    passes: int = 1,
+    first_score: float | None = None,
+) -> GreedySoup:
     """Adds one member after the other where the mean with it is strictly better than without.
 
     Args:
-        members: the best first; each alone has been scored.
+        members: the best first.
         score: of a model on images that none was trained on; the higher, the better.
-        passes: how often those that were left out are tried again.
+        passes: how often all that are not in the soup are gone through.
+        first_score: of the first member as it is; None: `score` tells it.
     """
     soup, chosen = dict(members[0]()), [0]
-    best = score(soup)
+    best = score(soup) if first_score is None else first_score
     for _ in range(passes):
         for index, load in enumerate(members):
             if index in chosen:

@@ -23,6 +23,11 @@ LEAST_SCORE = 1e-12
 """Whose logarithm stands for that of all smaller scores, so that one sure mistake is no infinite loss."""
 
 
+SHARE_OF_TIES = 0.5
+"""Of the mean probabilities, which are added to the tied winners' votes: large enough that scores which are
+kept in float32 tell them apart."""
+
+
 def probabilities(logits: Scores) -> Scores:
     """Softmax over the classes, in float64."""
     return np.exp(log_softmax(logits))
@@ -60,11 +65,10 @@ def hard_vote(members: Sequence[Scores], weights: Weights = None, tie: Tie = "lo
 def break_ties(shares: Scores, soft: Scores) -> Scores:
     """Shares of votes, with those of the tied winners of each row in the order of their probabilities.
 
-    What the winner takes from the others is too little to change the order of classes that are not tied.
+    All that is added goes to winners, so that the order of classes that are not tied stays.
     """
     tied = np.isclose(shares, shares.max(axis=1, keepdims=True), rtol=0, atol=1e-9)
-    smallest = np.where(tied, soft, 0.0) * 1e-6
-    changed = shares + smallest
+    changed = shares + np.where(tied, soft, 0.0) * SHARE_OF_TIES
     return changed / changed.sum(axis=1, keepdims=True)
 
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from sketch_jax.ensemble.combine import (
     gains,
     learn_combine,
 )
-from sketch_jax.ensemble.members import align, answer_with
+from sketch_jax.ensemble.members import align, answer_with, common
 from sketch_jax.ensemble.weights import accuracy
 from sketch_jax.errors import InputError
 from sketch_jax.files import make_directory, write_atomically
@@ -66,7 +67,8 @@ def run_ensemble(options: EnsembleOptions, console: Console) -> Mapping[str, Any
             cannot be read or written.
     """
     members = read_members(options.members, options.held_out)
-    held_out = align(held_out_of(members)) if held_out_of(members) else {}
+    held_out = common(held_out_of(members))
+    tell_of_others(members, held_out, console)
     refuse_lack_of_lessons(options, members, held_out)
     labels = labels_of(held_out)
     logits = [predictions.logits for predictions in held_out.values()]
@@ -94,6 +96,22 @@ def run_ensemble(options: EnsembleOptions, console: Console) -> Mapping[str, Any
     return {**facts, "files": [str(path) for path in files]}
 
 
+def tell_of_others(members: Sequence[Member], held_out: Mapping[str, Predictions], console: Console) -> None:
+    """Prints what the figures are not of: images that some did not hold out, folds that only tests have."""
+    counts = [len(member.held_out.ids) for member in members if member.held_out is not None]
+    shared = len(labels_of(held_out))
+    if len(counts) == len(members) and shared < max(counts):
+        told = f"scored on the {shared:,} held-out images that all have" if shared else "not scored"
+        console.print(
+            f"the members held out other images ({min(counts):,} to {max(counts):,}): {told}", markup=False
+        )
+    if len({len(member.tests) for member in members}) > 1:
+        folds = ", ".join(f"{member.name} {len(member.tests)}" for member in members)
+        console.print(
+            f"on test images each fold counts ({folds}), on held-out images each member once", markup=False
+        )
+
+
 def refuse_lack_of_lessons(
     options: EnsembleOptions, members: Sequence[Member], held_out: Mapping[str, Predictions]
 ) -> None:
@@ -104,7 +122,9 @@ def refuse_lack_of_lessons(
     """
     recipe = options.recipe
     if recipe.way == "weighted" and (
-        len(recipe.weights) != len(members) or min(recipe.weights) < 0 or not any(recipe.weights)
+        len(recipe.weights) != len(members)
+        or not all(0 <= weight < math.inf for weight in recipe.weights)
+        or not any(recipe.weights)
     ):
         raise InputError(
             f"--weights {' '.join(f'{weight:g}' for weight in recipe.weights)}: give one for each of the "
@@ -118,7 +138,7 @@ def refuse_lack_of_lessons(
         without = [member.name for member in members if member.held_out is None]
         raise InputError(
             f"{what}: learns from held-out images with labels, and "
-            + (f"there are none of {', '.join(without)}" if without else "no label is known")
+            + (f"there are none of {', '.join(without)}" if without else "none in common has a known label")
             + "; name runs, or the held-out predictions of npz files by --held-out"
         )
 

@@ -21,7 +21,7 @@ from jaxtyping import Float16
 from rich.progress import Progress, TimeRemainingColumn
 
 from sketch_jax.augment.curriculum_options import stages_of
-from sketch_jax.data.fingerprint import content_fingerprint
+from sketch_jax.data.fingerprint import content_fingerprint, fingerprint
 from sketch_jax.data.pipeline import evaluation_batches
 from sketch_jax.data.records import Examples
 from sketch_jax.errors import InputError
@@ -115,6 +115,7 @@ def _origin(setting: Setting, examples: Examples, views: Sequence[ViewPlan]) -> 
         "jpeg_scaling": config.loading.jpeg_scaling,
         "images": content_fingerprint(examples),
         "augmentation": to_json(config.augmentation) if augmented else None,
+        "labels": fingerprint(examples) if augmented else None,
         "views": [[view.stage, view.step] for view in views],
         "seed": config.seed if augmented else None,
         "batch_size": config.batch_size if augmented else None,
@@ -151,8 +152,13 @@ def _fill(
         for number, batch in enumerate(batches, done // size):
             images, labels = stage_batch(setting.mesh, (batch.images, batch.labels))
             seen = [see(view, number, images, labels) for view in range(len(views))]
-            rows = batch.rows[batch.mask]
-            features[rows] = np.stack(jax.device_get(seen), axis=1)[batch.mask]
+            rows, computed = batch.rows[batch.mask], np.stack(jax.device_get(seen), axis=1)[batch.mask]
+            if not np.isfinite(computed).all():
+                raise InputError(
+                    f"features of {setting.start.model.name} for {examples.ids[rows[0]]!r} or the next ones "
+                    "are no numbers, or beyond 65,504, the largest that is kept; take other weights"
+                )
+            features[rows] = computed
             bar.update(task, completed=int(rows[-1]) + 1)
             if (number + 1) % BATCHES_BETWEEN_NOTES == 0:
                 _note(features, directory, int(rows[-1]) + 1)

@@ -15,14 +15,21 @@ from sketch_jax.data.pipeline import evaluation_batches
 from sketch_jax.data.records import Examples
 from sketch_jax.errors import InputError
 from sketch_jax.inference.predict import predict_logits
+from sketch_jax.metric_names import HIGHER_IS_BETTER
 from sketch_jax.run.phases import Phase, phase_of_state
 from sketch_jax.run.programs import abstract_state, frozen_of, make_predicting_leaves
+from sketch_jax.run.record import model_record
 from sketch_jax.run.setting import Setting, prepare
 from sketch_jax.run.training import restore_predicting
 from sketch_jax.train.checkpoints import Checkpoints
 from sketch_jax.train.mesh import stage
 from sketch_jax.train.options import averages_predict
-from sketch_jax.train.run_directory import CHECKPOINTS_NAME, CONFIG_NAME, read_config_json
+from sketch_jax.train.run_directory import (
+    CHECKPOINTS_NAME,
+    CONFIG_NAME,
+    read_config_json,
+    read_run_card,
+)
 from sketch_jax.train.state import from_disk
 from sketch_jax.trees import Tree
 
@@ -62,8 +69,17 @@ def open_finished(config: Config, console: Console) -> Finished:
     """
     setting = prepare(config, console)
     directory = setting.directory
+    status = read_run_card(directory).get("status")
+    if status != "finished":
+        console.print(
+            f"{directory}: the run has not come to its end ({status}): its best checkpoint so far predicts",
+            markup=False,
+        )
     with Checkpoints(
-        directory / CHECKPOINTS_NAME, report=lambda text: console.print(text, markup=False)
+        directory / CHECKPOINTS_NAME,
+        report=lambda text: console.print(text, markup=False),
+        higher_is_better=HIGHER_IS_BETTER[config.selection.metric],
+        record=model_record(setting),
     ) as checkpoints:
         found = restore_predicting(setting, checkpoints)
     if found is None:

@@ -62,7 +62,8 @@ def config_beside(path: Path) -> Config | None:
     """The configuration of the run that predictions belong to; None: no run is around them."""
     for directory in (path, *path.resolve().parents[:3]):
         if (directory / CONFIG_NAME).is_file():
-            return config_from_json(read_config_json(directory))
+            found = read_config_json(directory)
+            return config_from_json(found) if {"source", "split"} <= found.keys() else None
     return None
 
 

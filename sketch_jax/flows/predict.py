@@ -81,7 +81,7 @@ def run_predict(options: PredictOptions, console: Console) -> Mapping[str, Any]:
             from.
     """
     config = read_run_config(options.run)
-    if not options.name or Path(options.name).name != options.name:
+    if options.name in ("", ".", "..") or Path(options.name).name != options.name:
         raise InputError(f"--name {options.name!r}: must be the name of a directory, such as 'flips'")
     keep_freed_memory()
     keep_compiled_programs()

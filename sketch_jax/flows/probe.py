@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,13 +23,14 @@ from sketch_jax.data.order import TrainingOrder, steps_per_epoch
 from sketch_jax.data.sources import load_layout
 from sketch_jax.data.splits import KFold, create_folds, split_rows
 from sketch_jax.ensemble.members import mean_of
-from sketch_jax.errors import InputError
+from sketch_jax.errors import InputError, refuse_faults
 from sketch_jax.files import make_directory, write_atomically
 from sketch_jax.flows.ensemble import table_lines
 from sketch_jax.flows.features import plan_views, stored_features
 from sketch_jax.flows.head_grid import HeadTraining, Orders, predict_heads, train_heads
 from sketch_jax.inference.predict import as_predictions
 from sketch_jax.inference.submission import write_submission
+from sketch_jax.metric_names import HIGHER_IS_BETTER
 from sketch_jax.metrics import summarise
 from sketch_jax.models.heads import create_pooled_head, subtree
 from sketch_jax.optim.options import Optimizer, Sam, base_of
@@ -38,8 +40,10 @@ from sketch_jax.predictions import Predictions, save_predictions
 from sketch_jax.run.setting import Setting, prepare
 from sketch_jax.train.host_memory import keep_freed_memory
 from sketch_jax.train.program_cache import keep_compiled_programs
-from sketch_jax.train.run_directory import CONFIG_NAME
+from sketch_jax.train.run_directory import CONFIG_NAME, has_checkpoint
 from sketch_jax.train.start import fresh_classifiers
+
+PROBE_NAME = "probe.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,7 +82,7 @@ class Trial(NamedTuple):
     @property
     def name(self) -> str:
         """Of its directory of predictions."""
-        return f"{self.kind}_rate{self.rate:g}_decay{self.decay:g}_seed{self.seed}"
+        return f"{self.kind}_rate{self.rate!r}_decay{self.decay!r}_seed{self.seed}"
 
 
 class Tables(NamedTuple):
@@ -95,9 +99,9 @@ class Tables(NamedTuple):
 def run_probe(options: ProbeOptions, console: Console) -> Mapping[str, Any]:
     """Computes the features or finds them, trains all heads, and writes the predictions of each.
 
-    Below the run's directory: `predictions/TRIAL/oof.npz`, `test_fold<k>.npz` and `test.npz` of every trial;
-    `predictions/oof.npz` and the others of the trial that answers most held-out images rightly; and
-    `submission.csv` of it.
+    Below a directory of its own, `runs/NAME-probe`: `predictions/TRIAL/oof.npz`, `test_fold<k>.npz` and
+    `test.npz` of every trial; `predictions/oof.npz` and the others of the trial that is best by the config's
+    `selection.metric`; `submission.csv` of it; and `probe.json`, the summary.
 
     Args:
         options: the grid.
@@ -111,11 +115,9 @@ def run_probe(options: ProbeOptions, console: Console) -> Mapping[str, Any]:
     """
     keep_freed_memory()
     keep_compiled_programs()
-    config = dataclasses.replace(options.config, split=KFold(count=options.folds), folds=None)
-    if isinstance(config.schedule, Plateau):
-        raise InputError(
-            "--schedule.kind Plateau: heeds metrics between epochs; take a schedule of another kind"
-        )
+    config = config_of_grid(options)
+    directory = run_directory(config)
+    refuse_runs(directory)
     setting = prepare(config, console)
     if setting.objective.heads:
         raise InputError(
@@ -130,16 +132,17 @@ def run_probe(options: ProbeOptions, console: Console) -> Mapping[str, Any]:
     folds = create_folds(config.split, setting.data.dataset.train, config.seed)
     predictions = dict(train_grid(setting, options, tables, folds))
     head_seconds = time.perf_counter() - began
-    directory = run_directory(config)
     scores = {trial: summarise(oof.logits, oof.labels) for trial, (oof, _) in predictions.items()}
-    best = max(scores, key=lambda trial: scores[trial]["accuracy"])
+    metric = config.selection.metric
+    sign = 1.0 if HIGHER_IS_BETTER[metric] else -1.0
+    best = max(scores, key=lambda trial: sign * scores[trial][metric])
     files = write_predictions(setting, directory, predictions, best)
     console.print("\n".join(["", *summary_lines(scores)]), markup=False)
     count = len(predictions) * options.folds
     console.print(f"\n{count:,} heads in {head_seconds:.1f} s; the best is {best.name}", markup=False)
     for path in files:
         console.print(f"made {path}", markup=False)
-    return {
+    facts = {
         "best": best.name,
         "held_out": scores[best],
         "trials": {trial.name: score["accuracy"] for trial, score in scores.items()},
@@ -149,6 +152,55 @@ def run_probe(options: ProbeOptions, console: Console) -> Mapping[str, Any]:
         "head_seconds": head_seconds,
         "files": [str(path) for path in files],
     }
+    write_atomically(directory / PROBE_NAME, json.dumps(facts, indent=2) + "\n")
+    return facts
+
+
+def config_of_grid(options: ProbeOptions) -> Config:
+    """The configuration whose folds, backbone and recipe the grid has, with a directory of its own.
+
+    Raises:
+        InputError: it asks for what heads on stored features do not have.
+    """
+    config, split = options.config, options.config.split
+    rates, plain = config.rates, Config(name="plain")
+    unheeded = {
+        "--schedule.kind Plateau, which heeds metrics between epochs": isinstance(config.schedule, Plateau),
+        "--averaging": config.averaging is not None,
+        "--selection.patience": config.selection.patience is not None,
+        "--rates.layer-decay and --rates.factors": rates != plain.rates,
+        "--sampling": config.sampling != plain.sampling,
+        "--model.head.rows": config.model.head.rows is not None,
+        "--train-on-all True": config.train_on_all,
+    }
+    refuse_faults(
+        "what heads on stored features are not trained with",
+        [option for option, given in unheeded.items() if given],
+        "leave these options out, or train by sketch_jax.main",
+    )
+    return dataclasses.replace(
+        config,
+        name=f"{config.name}-probe" if config.output_dir is None else config.name,
+        split=KFold(count=options.folds, stratified=split.stratified, seed=split.seed),
+        folds=None,
+        repeats=1,
+    )
+
+
+def refuse_runs(directory: Path) -> None:
+    """Refuses the directory of a run; removes the predictions of an earlier grid.
+
+    Raises:
+        InputError: a run lies there.
+    """
+    if has_checkpoint(directory) or ((directory / CONFIG_NAME).is_file() and not _is_grid(directory)):
+        raise InputError(f"{directory}: holds a run; give the grid a directory of its own by --output-dir")
+    if _is_grid(directory) and (directory / "predictions").is_dir():
+        shutil.rmtree(directory / "predictions")
+
+
+def _is_grid(directory: Path) -> bool:
+    return (directory / PROBE_NAME).is_file()
 
 
 def load_tables(setting: Setting, views: int) -> tuple[Tables, bool]:

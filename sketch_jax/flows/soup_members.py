@@ -1,5 +1,6 @@
 """The members of a soup: checkpoints of runs, and whether their parameters may be averaged at all."""
 
+import csv
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from sketch_jax.config import Config
+from sketch_jax.data.splits import held_out_fold
 from sketch_jax.errors import InputError
 from sketch_jax.flows.finished import read_run_config
 from sketch_jax.flows.folds import fold_runs
 from sketch_jax.flows.members import short_names
 from sketch_jax.run.trained_model import Found, find_checkpoint, read_predicting
-from sketch_jax.train.checkpoint_seal import read_seal
-from sketch_jax.train.run_directory import CHECKPOINTS_NAME
+from sketch_jax.train.checkpoint_seal import is_sealed, read_seal
+from sketch_jax.train.run_directory import CHECKPOINTS_NAME, SPLIT_NAME
 
 SHARED_RECORD = ("model", "class_names", "preprocessing")
 """What must be the same in the records of all members."""
@@ -37,9 +39,32 @@ class SoupMember:
 
     @property
     def start(self) -> str:
-        """What its parameters began with: the fingerprint of weights, or the seed of new ones."""
+        """What its parameters began with: the fingerprint of weights, and the seed of what they lack."""
         weights = self.found.record["start"]
-        return f"seed {self.config.seed}" if weights is None else f"weights {weights}"
+        return (
+            f"seed {self.config.seed}"
+            if weights is None
+            else f"weights {weights[:12]}, seed {self.config.seed}"
+        )
+
+    @property
+    def step(self) -> int:
+        """Of the checkpoint."""
+        return int(self.found.path.name)
+
+    def held_out(self) -> set[str]:
+        """Ids of the images that it was not trained on.
+
+        Raises:
+            InputError: its split.csv is gone.
+        """
+        path = self.directory / SPLIT_NAME
+        if not path.is_file():
+            raise InputError(f"{path}: is gone, so that nobody knows what {self.name} held out; put it back")
+        fold = held_out_fold(self.config.split)
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = [] if self.config.train_on_all else list(csv.DictReader(file))
+        return {row["id"] for row in rows if int(row["fold"]) == fold}
 
     def load(self) -> dict[str, np.ndarray]:
         """Its leaves, below `trainable/` and `statistics/`."""
@@ -54,7 +79,7 @@ def find_members(paths: Sequence[Path]) -> Sequence[SoupMember]:
             folds, `RUN/checkpoints` for all of a run, and `RUN/checkpoints/STEP` for that one.
 
     Raises:
-        InputError: a path is nothing of these, or there are fewer than two.
+        InputError: a path is nothing of these, or there is none.
     """
     places = [place for path in paths for place in _expand(path)]
     if not places:
@@ -72,7 +97,9 @@ def _expand(path: Path) -> Sequence[tuple[Path, int | None]]:
     """Directories of runs, with the step that is wanted of each."""
     if path.name == CHECKPOINTS_NAME:
         read_run_config(path.parent)
-        steps = sorted(int(place.name) for place in path.glob("*") if place.name.isdigit())
+        steps = sorted(
+            int(place.name) for place in path.iterdir() if place.name.isdigit() and is_sealed(place)
+        )
         return [(path.parent, step) for step in steps]
     if path.parent.name == CHECKPOINTS_NAME and path.name.isdigit():
         read_run_config(path.parent.parent)
@@ -97,9 +124,16 @@ def faults_of(first: SoupMember, other: SoupMember) -> str | None:
     return None
 
 
-def starts_elsewhere(first: SoupMember, other: SoupMember) -> bool:
-    """Whether a member began with other parameters than the first."""
-    return first.start != other.start
+def starts_elsewhere(first: SoupMember, other: SoupMember, makes_new: bool) -> bool:
+    """Whether a member began with other parameters than the first.
+
+    Args:
+        first: of the members.
+        other: any.
+        makes_new: whether some parameters are newly made, by the seed.
+    """
+    weights = [member.found.record["start"] for member in (first, other)]
+    return weights[0] != weights[1] or (makes_new and first.config.seed != other.config.seed)
 
 
 def _paths(member: SoupMember) -> set[str]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import jax
@@ -40,15 +40,23 @@ class Tasting:
     rows: np.ndarray
     """Of the training table; labels are known."""
     held_out: bool
-    """Whether they were held out."""
+    """Whether no model was trained on them."""
 
 
-def make_tasting(finished: Finished) -> Tasting:
-    """Builds what measures models like that of a run; images are decoded once, programs compiled once."""
+def make_tasting(finished: Finished, held_out_ids: Set[str]) -> Tasting:
+    """Builds what measures models like that of a run; images are decoded once, programs compiled once.
+
+    Args:
+        finished: the run.
+        held_out_ids: of the images that no model was trained on; none: some training images stand in.
+    """
     setting, phase = finished.setting, finished.phase
     data = setting.data
-    held_out = bool(len(data.validation_rows))
-    rows = data.validation_rows if held_out else _some(data.train_rows, setting.config.seed)
+    rows = np.array(
+        [row for row, name in enumerate(data.dataset.train.ids) if name in held_out_ids], np.int64
+    )
+    held_out = bool(len(rows))
+    rows = rows if held_out else _some(data.train_rows, setting.config.seed)
     wanted = np.union1d(rows, data.train_rows) if finished.statistics else rows
     cache = decode_to_memory(
         data.dataset.train, wanted, setting.start.preprocessing, setting.config.loading,

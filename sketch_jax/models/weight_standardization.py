@@ -94,8 +94,10 @@ class ScaledStdConv(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         fan_in = shape[0] * shape[1] * shape[2]
         scale = gain.reshape(-1) * (self.gamma * fan_in**-0.5)
-        scaled = standardize(kernel, scale, self.epsilon).astype(self.dtype)
+        scaled: Any = standardize(kernel, scale, self.epsilon)
         padding = image_padding(inputs, self.pad_type, self.kernel_size, self.stride)
         strides = (self.stride, self.stride)
-        outputs = convolution(inputs.astype(self.dtype), scaled, strides, padding, self.groups)
+        outputs = convolution(
+            inputs.astype(self.dtype), scaled.astype(self.dtype), strides, padding, self.groups
+        )
         return add_to_channels(outputs, bias)

@@ -20,10 +20,10 @@ from sketch_jax.run.data import keep_split
 from sketch_jax.run.epoch_ends import selected_metric
 from sketch_jax.run.phases import phase_of_state
 from sketch_jax.run.programs import Predict, abstract_state, compile_programs, make_predict
+from sketch_jax.run.record import model_record
 from sketch_jax.run.setting import Setting, begin_again, prepare
 from sketch_jax.run.texts import closing_lines, counted, opening_lines
 from sketch_jax.run.training import Trained, restore_predicting, train
-from sketch_jax.serialization import to_json
 from sketch_jax.train.checkpoints import Checkpoints, Restored
 from sketch_jax.train.host_memory import keep_freed_memory
 from sketch_jax.train.loop import held_out_names
@@ -104,28 +104,6 @@ def _train_and_predict(setting: Setting, card: Card, stop: StopRequest, checkpoi
             setting, card, trained.outcome.steps_taken, stop.requested, True, speed_facts(setting, trained)
         )
     return _predict(setting, card, trained, checkpoints)
-
-
-def model_record(setting: Setting) -> Mapping[str, Any]:
-    """What a checkpoint needs beside its arrays to be used alone, and what it must not go on without."""
-    start = setting.start
-    return {
-        "model": {
-            "name": start.model.name,
-            "arguments": dict(start.arguments),
-            "classifier": start.model.classifier,
-            "feature_width": start.model.feature_width,
-            "head": to_json(setting.config.model.head),
-            "heads": dict(setting.objective.heads),
-            "ordinal_heads": list(setting.objective.ordinal_heads),
-            "loss": to_json(setting.config.loss),
-            "tasks": to_json(setting.data.dataset.tasks),
-        },
-        "class_names": list(setting.data.dataset.train.class_names),
-        "preprocessing": to_json(start.preprocessing),
-        "start": start.fingerprint,
-        "data_fingerprint": setting.data.fingerprint,
-    }
 
 
 def _leave(

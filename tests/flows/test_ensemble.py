@@ -13,7 +13,7 @@ from command import ROOT, images_in
 from scripts import run_script, summary
 from sketch_jax.config import Config, config_to_json
 from sketch_jax.data.csv_table import Csv
-from sketch_jax.ensemble.votes import probabilities
+from sketch_jax.ensemble.votes import probabilities, vote
 from sketch_jax.predictions import Predictions, load_predictions, save_predictions
 
 CLASSES = tuple("abc")
@@ -159,6 +159,7 @@ def test_members_that_do_not_go_together_are_refused(runs, tmp_path, capsys):
         (["--compare"], "with labels, and there are none of test.npz; name runs"),
         (["--method", "weighted", "--weights", "1", "2"], "--weights 1 2: give one for each of"),
         (["--method", "weighted", "--weights", "-1"], "at least 0 and not all 0"),
+        (["--method", "weighted", "--weights", "nan"], "--weights nan: give one for each of"),
         (["--held-out", "a.npz", "b.npz"], "--held-out names 2 files for 1 member; name one for each"),
         (["--held-out", "a.npz"], "a.npz: no such predictions file"),
     ],
@@ -192,3 +193,60 @@ def test_the_help_names_every_method_within_two_seconds():
     assert done.returncode == 0
     for word in ("soft-hard", "stacking", "--held-out", "--submission", "RUN_OR_NPZ"):
         assert word in done.stdout
+
+
+def test_members_that_held_out_other_images_are_scored_on_those_they_share(runs, tmp_path, capsys):
+    one = load_predictions(runs[0] / "predictions" / "validation.npz")
+    part = Predictions(ids=one.ids[:30], logits=one.logits[:30], labels=one.labels[:30], class_names=CLASSES)
+    save_predictions(runs[0] / "predictions" / "validation.npz", part)
+    assert main(*runs[:2], "--method", "learned", "--submission", tmp_path / "answers.csv") == 0
+    text, facts = summary(capsys)
+    assert (
+        "the members held out other images (30 to 90): scored on the 30 held-out images that all have" in text
+    )
+    other = load_predictions(runs[1] / "predictions" / "oof.npz")
+    assert facts["alone"]["two"] == (other.logits[:30].argmax(axis=1) == HELD_OUT[:30]).mean()
+    assert "on test images each fold counts (one 1, two 2), on held-out images each member once" in text
+
+
+def test_ties_stay_broken_in_what_is_written(tmp_path, capsys):
+    generator = np.random.default_rng(0)
+    labels = np.zeros(3000, np.int32)
+    models = [generator.normal(size=(3000, 3)).astype(np.float32) for _ in range(4)]
+    for number, logits in enumerate(models):
+        ids = tuple(map(str, range(3000)))
+        save_predictions(
+            tmp_path / f"{number}.npz",
+            Predictions(ids=ids, logits=logits, labels=labels, class_names=CLASSES),
+        )
+    files = [tmp_path / f"{number}.npz" for number in range(4)]
+    assert main(*files, "--method", "hard", "--tie", "soft", "--output", tmp_path / "out") == 0
+    expected = vote([[probabilities(logits) for logits in models]], "hard", "soft").argmax(axis=1)
+    found = load_predictions(tmp_path / "out" / "test.npz").logits.argmax(axis=1)
+    np.testing.assert_array_equal(found, expected)
+    assert (expected != vote([[probabilities(logits) for logits in models]], "hard").argmax(axis=1)).any()
+
+
+def test_options_of_another_method_are_refused(runs, capsys):
+    with pytest.raises(SystemExit):
+        main(runs[0], "--method", "soft", "--tie", "soft")
+    assert "--tie soft: --method soft counts no votes; leave it out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": np.full(12, 9, np.int32)}, "labels are from 9 to 9, and there are 3 classes"),
+        ({"ids": np.array(["a"] * 12)}, "11 ids are there twice"),
+        (
+            {"labels": np.zeros(4, np.int32)},
+            "its parts do not fit together: ids 12, logits (12, 3), labels (4,)",
+        ),
+        ({"logits": np.full((12, 3), np.nan, np.float32)}, "12 rows hold logits that are not finite"),
+    ],
+)
+def test_a_file_of_faulty_predictions_is_refused(changes, message, runs, tmp_path, capsys):
+    with np.load(runs[0] / "predictions" / "test.npz") as arrays:
+        np.savez(tmp_path / "bad.npz", **{**arrays, **changes})
+    assert main(tmp_path / "bad.npz") == 2
+    assert f"bad.npz: {message}" in capsys.readouterr().err

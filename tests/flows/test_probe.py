@@ -24,6 +24,7 @@ from sketch_jax.augment.options import Augmentation
 from sketch_jax.config import config_to_json
 from sketch_jax.data.doodles import Doodles
 from sketch_jax.data.folder import Folder
+from sketch_jax.data.sampling import ClassBalanced
 from sketch_jax.data.splits import KFold
 from sketch_jax.errors import InputError
 from sketch_jax.flows.features import plan_views, stored_features
@@ -38,6 +39,7 @@ from sketch_jax.optim.options import AdamW, Sam
 from sketch_jax.optim.schedule_options import Constant, Plateau
 from sketch_jax.predictions import load_predictions
 from sketch_jax.run.setting import prepare
+from sketch_jax.train.options import Ema
 
 CONFIG = dataclasses.replace(
     TINY,
@@ -280,7 +282,11 @@ def test_every_trial_is_kept_and_the_best_stands_for_the_run(tmp_path, capsys):
             {"augmentation": Augmentation(mixing=Mixing())},
             "--augmentation.mixing: features are kept image by image",
         ),
-        ({"schedule": Plateau()}, "--schedule.kind Plateau: heeds metrics between epochs"),
+        ({"schedule": Plateau()}, "--schedule.kind Plateau, which heeds metrics between epochs"),
+        (
+            {"averaging": Ema(), "sampling": ClassBalanced()},
+            r"(?s)not trained with \(2\):\n  --averaging\n  --sampling",
+        ),
         ({"batch_size": 100}, "--batch-size 100: there are only 80 training images"),
     ],
 )
@@ -302,3 +308,26 @@ def test_values_out_of_range_are_told(option, value, message, capsys):
     with pytest.raises(SystemExit):
         run_script("probe", "--config", "x.py", option, value)
     assert message in capsys.readouterr().err
+
+
+def test_the_directory_of_a_run_is_left_alone_and_an_earlier_grid_gives_way(tmp_path):
+    do_run(tmp_path / "run")
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    with pytest.raises(InputError, match=r"run: holds a run; give the grid a directory of its own"):
+        probe(tmp_path / "run")
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+    first = probe(tmp_path / "grid", rates=(0.01,), folds=3)
+    second = probe(tmp_path / "grid", rates=(0.02,), folds=2)
+    folder = tmp_path / "grid" / "predictions"
+    assert not (folder / first["best"]).exists()
+    assert sorted(path.name for path in (folder / second["best"]).iterdir()) == [
+        "oof.npz", "test.npz", "test_fold0.npz", "test_fold1.npz",
+    ]  # fmt: skip
+    assert json.loads((tmp_path / "grid" / "probe.json").read_text())["best"] == second["best"]
+
+
+def test_without_a_directory_a_grid_lies_beside_the_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ProbeOptions(config=CONFIG, heads=((),), folds=2, seeds=1, rates=(), decays=(), views=0)
+    run_probe(options, quiet())
+    assert (tmp_path / "runs" / "tiny-probe" / "probe.json").is_file()

@@ -11,7 +11,7 @@ from tuned_runs import TINY, do_run
 from scripts import run_script, summary
 from sketch_jax.flows.folds import run_folds
 from sketch_jax.models.model_options import ModelOptions
-from sketch_jax.models.tuning_options import HeadOnly, Lora
+from sketch_jax.models.tuning_options import Everything, HeadOnly, Lora, Staged, TuningStage
 from sketch_jax.optim.options import AdamW
 from sketch_jax.predictions import load_predictions
 from sketch_jax.run.trained_model import load_trained
@@ -76,11 +76,14 @@ def test_statistics_of_a_soup_are_those_of_its_own_parameters(members, tmp_path,
 
 def test_a_greedy_soup_is_never_worse_than_its_best_member_by_its_own_measure(members, tmp_path, capsys):
     assert soup(*members, "--output", tmp_path / "soup", "--passes", 2) == 0
-    _, facts = summary(capsys)
+    text, facts = summary(capsys)
     chosen = [params_of(member) for name in facts["chosen"] for member in members if member.name == name]
     assert_mean(params_of(tmp_path / "soup"), chosen)
     best = max(facts["members"].values(), key=lambda each: each["accuracy"])
     assert facts["members"][facts["chosen"][0]]["accuracy"] == best["accuracy"]
+    assert facts["soup"]["accuracy"] >= best["accuracy"]
+    assert len(facts["chosen"]) == 1 or facts["soup"]["accuracy"] > best["accuracy"]
+    assert "it was chosen by these very images" in text
 
 
 def test_a_learnt_soup_lowers_the_held_out_loss(members, tmp_path, capsys):
@@ -134,12 +137,16 @@ def test_checkpoints_of_one_run_are_members(tmp_path, capsys):
 def test_the_folds_of_a_cross_validation_are_averaged_but_not_chosen_from(tmp_path, capsys):
     run_folds(dataclasses.replace(TINY, folds=2, output_dir=str(tmp_path / "folds")))
     assert soup(tmp_path / "folds", "--method", "uniform", "--output", tmp_path / "soup") == 0
-    _, facts = summary(capsys)
+    text, facts = summary(capsys)
     assert list(facts["members"]) == ["fold0", "fold1"]
+    assert facts["measured_on"]["held_out"] is False
+    assert "training images: no estimate of others" in text
+    assert not (tmp_path / "soup" / "predictions" / "validation.npz").exists()
+    assert (tmp_path / "soup" / "predictions" / "test.npz").exists()
     assert soup(tmp_path / "folds", "--method", "greedy", "--output", tmp_path / "greedy") == 2
     message = capsys.readouterr().err
     assert (
-        "chooses by images that no member was trained on, and fold1 held out other images than fold0"
+        "chooses by images that no member was trained on, and there are none that fold0 and fold1 all"
         in message
     )
     assert not (tmp_path / "greedy").exists()
@@ -217,9 +224,10 @@ def test_wise_ft_takes_one_member(members, tmp_path, capsys):
 
 
 def test_values_out_of_range_are_told(members, tmp_path, capsys):
+    of = {"--passes": "greedy", "--steps": "learned", "--learning-rate": "learned", "--shares": "wise-ft"}
     for option, value in (("--passes", 0), ("--steps", 0), ("--learning-rate", 0), ("--shares", 1.5)):
         with pytest.raises(SystemExit):
-            soup(members[0], "--output", tmp_path / "new", option, value)
+            soup(members[0], "--output", tmp_path / "new", "--method", of[option], option, value)
         assert f"{option} {value:g}: must be" in capsys.readouterr().err
 
 
@@ -227,3 +235,50 @@ def test_a_directory_of_no_run_is_refused(tmp_path, capsys):
     assert soup(tmp_path, "--output", tmp_path / "new") == 2
     assert "is no run, as it has no config.json" in capsys.readouterr().err
     shutil.rmtree(tmp_path)
+
+
+def test_images_that_some_member_was_trained_on_are_left_out_of_the_score(tmp_path, capsys):
+    for name, split in (("one", 0), ("two", 1)):
+        do_run(tmp_path / name, split=dataclasses.replace(TINY.split, fraction=0.4, seed=split))
+    held_out = [
+        set(load_predictions(tmp_path / name / "predictions" / "validation.npz").ids)
+        for name in ("one", "two")
+    ]
+    shared = held_out[0] & held_out[1]
+    assert 0 < len(shared) < len(held_out[0])
+    assert soup(tmp_path / "one", tmp_path / "two", "--method", "uniform", "--output", tmp_path / "soup") == 0
+    _, facts = summary(capsys)
+    assert facts["measured_on"] == {"images": len(shared), "held_out": True}
+    assert not (tmp_path / "soup" / "predictions" / "validation.npz").exists()
+
+
+def test_another_start_is_taken_where_the_loss_rises_little(tmp_path, capsys):
+    for seed in (0, 1):
+        do_run(tmp_path / f"{seed}", seed=seed, split=dataclasses.replace(TINY.split, seed=0))
+    arguments = [tmp_path / "0", tmp_path / "1", "--method", "uniform", "--output", tmp_path / "soup"]
+    assert soup(*arguments, "--highest-barrier", 100) == 0
+    assert list(summary(capsys)[1]["members"]) == ["0", "1"]
+
+
+def test_data_or_weights_that_have_changed_are_refused(members, tmp_path, capsys):
+    copy = shutil.copytree(members[0], tmp_path / "copy")
+    config = json.loads((copy / "config.json").read_text())
+    config["source"]["train_per_class"] = 11
+    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "split.csv").unlink()
+    assert run_script("predict", copy) == 2
+    assert "data_fingerprint" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_an_earlier_stage_is_refused(tmp_path, capsys):
+    stages = (TuningStage(first_epoch=0, tuning=HeadOnly()), TuningStage(first_epoch=1, tuning=Everything()))
+    do_run(tmp_path / "run", tuning=Staged(stages=stages))
+    steps = [tmp_path / "run" / "checkpoints" / step for step in ("2", "4")]
+    assert soup(*steps, "--method", "uniform", "--output", tmp_path / "soup") == 2
+    assert "2: is a checkpoint of an earlier stage of its tuning" in capsys.readouterr().err
+
+
+def test_options_of_another_method_are_refused(members, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        soup(*members, "--method", "uniform", "--passes", 2, "--output", tmp_path / "soup")
+    assert "--passes: is of --method greedy, not of uniform" in capsys.readouterr().err
