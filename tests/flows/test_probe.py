@@ -72,33 +72,29 @@ def softmax(logits):
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("start", ["default", "xavier_uniform"])
-@pytest.mark.parametrize("hidden", [(), (16,)])
+@pytest.mark.parametrize(("hidden", "start"), [((), "default"), ((16,), "xavier_uniform")])
 def test_a_head_ends_as_a_run_through_the_frozen_backbone_trains_it(hidden, start, tmp_path):
     head = HeadOptions(start=start, hidden=hidden)
     config = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, head=head))
     facts = probe(tmp_path / "probe", config, heads=(hidden,))
     found = load_predictions(tmp_path / "probe" / "predictions" / facts["best"] / "oof.npz")
-    moved = 0.0
-    for fold in (0, 1):
-        split = KFold(count=2, fold=fold)
-        common = {"epochs": 1, "source": config.source, "model": config.model, "split": split}
-        trained = common | {"tuning": HeadOnly(), "optimizer": config.optimizer, "schedule": Constant()}
-        do_run(tmp_path / f"fold{fold}", **trained)
-        do_run(tmp_path / f"start{fold}", **trained | {"epochs": 0})
-        expected = load_predictions(tmp_path / f"fold{fold}" / "predictions" / "validation.npz")
-        before = load_predictions(tmp_path / f"start{fold}" / "predictions" / "validation.npz")
-        rows = [found.ids.index(image) for image in expected.ids]
-        # Features are kept in float16, of 11 bits; a run reads them in float32.
-        np.testing.assert_allclose(softmax(found.logits[rows]), softmax(expected.logits), atol=5e-4)
-        tests = [load_predictions(path) for path in (
-            tmp_path / "probe" / "predictions" / facts["best"] / f"test_fold{fold}.npz",
-            tmp_path / f"fold{fold}" / "predictions" / "test.npz",
-        )]  # fmt: skip
-        assert tests[0].ids == tests[1].ids
-        np.testing.assert_allclose(softmax(tests[0].logits), softmax(tests[1].logits), atol=5e-4)
-        moved = max(moved, float(np.abs(softmax(expected.logits) - softmax(before.logits)).max()))
-    assert moved > 0.04
+    split = KFold(count=2, fold=0)
+    common = {"epochs": 1, "source": config.source, "model": config.model, "split": split}
+    trained = common | {"tuning": HeadOnly(), "optimizer": config.optimizer, "schedule": Constant()}
+    do_run(tmp_path / "fold0", **trained)
+    do_run(tmp_path / "start0", **trained | {"epochs": 0})
+    expected = load_predictions(tmp_path / "fold0" / "predictions" / "validation.npz")
+    before = load_predictions(tmp_path / "start0" / "predictions" / "validation.npz")
+    rows = [found.ids.index(image) for image in expected.ids]
+    # Features are kept in float16, of 11 bits; a run reads them in float32.
+    np.testing.assert_allclose(softmax(found.logits[rows]), softmax(expected.logits), atol=5e-4)
+    tests = [load_predictions(path) for path in (
+        tmp_path / "probe" / "predictions" / facts["best"] / "test_fold0.npz",
+        tmp_path / "fold0" / "predictions" / "test.npz",
+    )]  # fmt: skip
+    assert tests[0].ids == tests[1].ids
+    np.testing.assert_allclose(softmax(tests[0].logits), softmax(tests[1].logits), atol=5e-4)
+    assert np.abs(softmax(expected.logits) - softmax(before.logits)).max() > 0.04
 
 
 def grid(rates, seeds: int, optimizer=None):
