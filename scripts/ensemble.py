@@ -56,10 +56,15 @@ def create_parser() -> argparse.ArgumentParser:
         "--held-out", metavar="NPZ", type=Path, nargs="+", default=[],
         help="held-out predictions of members that are npz files, in the same order",
     )  # fmt: skip
+    parser.add_argument(
+        "--tasks", action="store_true",
+        help="the members are models of one task each, such as mask, gender and age: the answers are "
+        "combinations of their classes, numbered with the last varying fastest",
+    )  # fmt: skip
     parser.add_argument("--compare", action="store_true", help="score every method on the held-out images")
     parser.add_argument(
         "--output", metavar="DIR", type=Path,
-        help="write oof.npz, test.npz, recall_by_class.csv and disagreement.csv there",
+        help="write oof.npz, test.npz, recall_by_class.csv, disagreement.csv and reliability.csv there",
     )  # fmt: skip
     parser.add_argument(
         "--submission", metavar="CSV", type=Path,
@@ -76,6 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--weights and --method weighted need each other")
     if given.tie is not None and "hard" not in given.method and not given.compare:
         parser.error(f"--tie {given.tie}: --method {given.method} counts no votes; leave it out")
+    if given.tasks and (given.method != "soft" or given.calibrate != "none" or given.compare):
+        parser.error(
+            "--tasks: takes the mean of each member's folds; leave --method, --calibrate, --compare out"
+        )
     return guarded(lambda: _run(given))
 
 
@@ -92,6 +101,7 @@ def _run(given: argparse.Namespace) -> int:
         members=tuple(given.members),
         held_out=tuple(given.held_out),
         recipe=recipe,
+        tasks=given.tasks,
         compare=given.compare,
         output=given.output,
         submission=given.submission,

@@ -8,7 +8,9 @@ from jaxtyping import Int
 
 from sketch_jax.ensemble.votes import LEAST_SCORE, Scores, probabilities, soft_vote
 from sketch_jax.errors import InputError, refuse_faults
+from sketch_jax.metrics import log_softmax
 from sketch_jax.predictions import Predictions
+from sketch_jax.tasks import SEPARATOR
 
 UNKNOWN = -1
 """Label of an image whose class is not known."""
@@ -64,6 +66,37 @@ def answer_with(scores: Scores, like: Predictions) -> Predictions:
 def mean_of(members: Sequence[Predictions]) -> Predictions:
     """The mean of the probabilities of aligned members."""
     return answer_with(soft_vote([probabilities(member.logits) for member in members]), members[0])
+
+
+def multiply(tasks: Sequence[Predictions]) -> Predictions:
+    """Predictions of all combinations of the classes of several tasks, the first of which varies slowest.
+
+    The class of a combination is as likely as the classes of its parts together, so the answer is the
+    combination of the parts' answers; a label is known where all its parts are.
+
+    Args:
+        tasks: predictions of the same images, in any order, each for classes of its own.
+
+    Raises:
+        InputError: they are not of the same images.
+    """
+    first = tasks[0]
+    for number, task in enumerate(tasks, 1):
+        if set(task.ids) != set(first.ids):
+            raise InputError(
+                f"task model {number} predicts {len(task.ids):,} images and the first {len(first.ids):,}, "
+                "not the same ones; combine predictions of the same images"
+            )
+    ordered = [choose(task, first.ids) for task in tasks]
+    logits, labels, names = log_softmax(ordered[0].logits), ordered[0].labels, first.class_names
+    for task in ordered[1:]:
+        logits = (logits[:, :, None] + log_softmax(task.logits)[:, None]).reshape(len(logits), -1)
+        known = (labels >= 0) & (task.labels >= 0)
+        labels = np.where(known, labels * len(task.class_names) + task.labels, UNKNOWN)
+        names = tuple(f"{name}{SEPARATOR}{other}" for name in names for other in task.class_names)
+    return Predictions(
+        ids=first.ids, logits=logits.astype(np.float32), labels=labels.astype(np.int32), class_names=names
+    )
 
 
 def put_together(parts: Sequence[Predictions]) -> Predictions:

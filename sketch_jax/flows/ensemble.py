@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from sketch_jax.data.sources import load_layout
+from sketch_jax.ensemble.calibration import reliability
 from sketch_jax.ensemble.combine import (
     LEARNED,
     VOTES,
@@ -22,7 +23,7 @@ from sketch_jax.ensemble.combine import (
     gains,
     learn_combine,
 )
-from sketch_jax.ensemble.members import align, answer_with, common
+from sketch_jax.ensemble.members import align, answer_with, common, mean_of, multiply
 from sketch_jax.ensemble.weights import accuracy
 from sketch_jax.errors import InputError
 from sketch_jax.files import make_directory, write_atomically
@@ -44,6 +45,8 @@ class EnsembleOptions:
     held_out: tuple[Path, ...] = ()
     """Held-out predictions of members that are npz files, in the same order."""
     recipe: Recipe
+    tasks: bool = False
+    """Whether the members are models of one task each: the answers are all combinations of their classes."""
     compare: bool = False
     """Whether every way is scored on the held-out images."""
     output: Path | None = None
@@ -67,6 +70,8 @@ def run_ensemble(options: EnsembleOptions, console: Console) -> Mapping[str, Any
             cannot be read or written.
     """
     members = read_members(options.members, options.held_out)
+    if options.tasks:
+        return combine_tasks(options, members, console)
     held_out = common(held_out_of(members))
     tell_of_others(members, held_out, console)
     refuse_lack_of_lessons(options, members, held_out)
@@ -91,6 +96,40 @@ def run_ensemble(options: EnsembleOptions, console: Console) -> Mapping[str, Any
             f"--submission {options.submission}: no member has predictions of test images; "
             "name runs whose source has a test table"
         )
+    for path in files:
+        console.print(f"made {path}", markup=False)
+    return {**facts, "files": [str(path) for path in files]}
+
+
+def combine_tasks(options: EnsembleOptions, members: Sequence[Member], console: Console) -> Mapping[str, Any]:
+    """Combines models of one task each, prints how good each is and all are, and writes what is asked for.
+
+    A submission has the numbers of the combinations, counted with the last task varying fastest.
+
+    Args:
+        options: what to do; the recipe is not read.
+        members: in the order of the tasks.
+        console: for the table.
+    """
+    facts: dict[str, Any] = {"method": "tasks", "members": [member.name for member in members]}
+    files: list[Path] = []
+    parts = [member.held_out for member in members if member.held_out is not None]
+    if len(parts) == len(members):
+        together = multiply(parts)
+        everyone = dict(zip(facts["members"], parts, strict=True)) | {"all tasks": together}
+        found = {name: summarise(part.logits, part.labels) for name, part in everyone.items()}
+        facts["held_out"] = found
+        columns = {
+            name: [each.get(name, math.nan) for each in found.values()] for name in ("accuracy", "macro_f1")
+        }
+        console.print("\n".join(table_lines(list(found), columns)), markup=False)
+        if options.output is not None:
+            make_directory(options.output)
+            save_predictions(options.output / "oof.npz", together)
+            files.append(options.output / "oof.npz")
+    if all(member.tests for member in members):
+        tests = multiply([mean_of(list(align(_numbered(member)).values())) for member in members])
+        files += write_tests(options, members, tests)
     for path in files:
         console.print(f"made {path}", markup=False)
     return {**facts, "files": [str(path) for path in files]}
@@ -208,15 +247,20 @@ def combine_tests(members: Sequence[Member], combine: Combine) -> Predictions | 
             f"{', '.join(without)}: no predictions of test images, and {with_tests[0].name} has some; "
             "leave the former out, or let them predict the test images, too"
         )
-    named = {
-        f"{member.name} {number}": test for member in members for number, test in enumerate(member.tests)
-    }
+    named: dict[str, Predictions] = {}
+    for member in members:
+        named |= _numbered(member)
     aligned = align(named)
     models = [
         [aligned[f"{member.name} {number}"].logits for number in range(len(member.tests))]
         for member in members
     ]
     return answer_with(combine(models), next(iter(aligned.values())))
+
+
+def _numbered(member: Member) -> dict[str, Predictions]:
+    """The test predictions of a member's folds, by name."""
+    return {f"{member.name} {number}": test for number, test in enumerate(member.tests)}
 
 
 def write_held_out(
@@ -237,7 +281,15 @@ def write_held_out(
     apart = disagreement([each.logits.argmax(axis=1) for each in everyone.values()])
     rows = [[name, *(f"{value:.4f}" for value in row)] for name, row in zip(everyone, apart, strict=True)]
     _write_csv(output / "disagreement.csv", ["", *everyone], rows)
-    return [output / name for name in ("oof.npz", "recall_by_class.csv", "disagreement.csv")]
+    bins = reliability(together.logits, together.labels)
+    edges = np.linspace(0.0, 1.0, len(bins.rows) + 1)
+    rows = [
+        [f"{low:.4f}", f"{high:.4f}", str(count), f"{confidence:.4f}", f"{right:.4f}"]
+        for low, high, count, confidence, right in zip(edges, edges[1:], *bins, strict=False)
+    ]
+    _write_csv(output / "reliability.csv", ["above", "to", "rows", "confidence", "accuracy"], rows)
+    names = ("oof.npz", "recall_by_class.csv", "disagreement.csv", "reliability.csv")
+    return [output / name for name in names]
 
 
 def write_tests(options: EnsembleOptions, members: Sequence[Member], tests: Predictions) -> Sequence[Path]:
@@ -265,6 +317,9 @@ def write_answers(path: Path, predictions: Predictions, origins: Sequence[Path])
         config = config_beside(origin)
         layout = None if config is None else load_layout(config.source)
         if layout is not None:
+            if len(layout.targets) != len(predictions.class_names):  # combinations of several tasks' classes
+                numbers = tuple(map(str, range(len(predictions.class_names))))
+                layout = dataclasses.replace(layout, targets=numbers)
             write_submission(path, predictions, layout)
             return
     answers = predictions.logits.argmax(axis=1)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from prediction_cases import LABELS, logits_of, predictions_of
 
-from sketch_jax.ensemble.members import align
+from sketch_jax.ensemble.members import align, multiply
 from sketch_jax.errors import InputError
+from sketch_jax.predictions import Predictions
 
 FIRST = predictions_of(logits_of(1))
 
@@ -52,3 +53,24 @@ def test_other_images_classes_and_labels_are_refused_by_name():
         align({"a": FIRST, "b": other})
     with pytest.raises(InputError, match="there are no predictions to combine"):
         align({})
+
+
+def test_models_of_one_task_each_are_multiplied_by_hand():
+    def of(names, logits, labels, ids=("x", "y")):
+        return Predictions(
+            ids=ids,
+            logits=np.log(np.array(logits, np.float32)),
+            labels=np.array(labels, np.int32),
+            class_names=names,
+        )
+
+    mask = of(("worn", "none"), [[0.9, 0.1], [0.4, 0.6]], [0, 1])
+    age = of(("young", "mid", "old"), [[0.1, 0.1, 0.8], [0.2, 0.5, 0.3]], [-1, 2], ids=("y", "x"))
+    found = multiply([mask, age])
+    assert found.class_names == ("worn/young", "worn/mid", "worn/old", "none/young", "none/mid", "none/old")
+    expected = [[0.18, 0.45, 0.27, 0.02, 0.05, 0.03], [0.04, 0.04, 0.32, 0.06, 0.06, 0.48]]
+    np.testing.assert_allclose(np.exp(found.logits), expected, rtol=1e-5)
+    assert found.labels.tolist() == [2, -1]  # the age of y is not known
+    assert found.logits.argmax(axis=1).tolist() == [1, 5]
+    with pytest.raises(InputError, match="task model 2 predicts 2 images and the first 2, not the same ones"):
+        multiply([mask, of(("a", "b"), [[0.5, 0.5]] * 2, [0, 0], ids=("x", "z"))])

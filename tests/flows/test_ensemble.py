@@ -96,6 +96,13 @@ def test_what_each_member_brings_is_told(runs, tmp_path, capsys):
     assert rows[0] == ["class", "one", "two", "three", "together"]
     of_a = HELD_OUT == 0
     assert float(rows[1][1]) == pytest.approx((held_out[0].logits.argmax(axis=1) == 0)[of_a].mean(), abs=1e-4)
+    bins = table(tmp_path / "out" / "reliability.csv")
+    assert sum(int(row[2]) for row in bins[1:]) == len(HELD_OUT)
+    together = load_predictions(tmp_path / "out" / "oof.npz")
+    sure = probabilities(together.logits).max(axis=1) > 14 / 15
+    assert int(bins[-1][2]) == sure.sum() > 0
+    right = together.logits.argmax(axis=1) == HELD_OUT
+    assert float(bins[-1][4]) == pytest.approx(right[sure].mean(), abs=1e-4)
     apart = table(tmp_path / "out" / "disagreement.csv")
     differ = (held_out[0].logits.argmax(axis=1) != held_out[1].logits.argmax(axis=1)).mean()
     assert float(apart[1][2]) == float(apart[2][1]) == pytest.approx(differ, abs=1e-4)
@@ -250,3 +257,24 @@ def test_a_file_of_faulty_predictions_is_refused(changes, message, runs, tmp_pat
         np.savez(tmp_path / "bad.npz", **{**arrays, **changes})
     assert main(tmp_path / "bad.npz") == 2
     assert f"bad.npz: {message}" in capsys.readouterr().err
+
+
+def test_models_of_one_task_each_answer_with_combinations(tmp_path, capsys):
+    for name, seed in (("mask", 1), ("age", 2)):
+        a_run(tmp_path / name, seed, folds=2 if name == "age" else 0)
+    arguments = [tmp_path / "mask", tmp_path / "age", "--tasks"]
+    assert main(*arguments, "--output", tmp_path / "out", "--submission", tmp_path / "answers.csv") == 0
+    text, facts = summary(capsys)
+    found = load_predictions(tmp_path / "out" / "oof.npz")
+    parts = [
+        load_predictions(tmp_path / name / "predictions" / file).logits.argmax(axis=1)
+        for name, file in (("mask", "validation.npz"), ("age", "oof.npz"))
+    ]
+    np.testing.assert_array_equal(found.logits.argmax(axis=1), parts[0] * 3 + parts[1])
+    both = (parts[0] == HELD_OUT) & (parts[1] == HELD_OUT)
+    assert facts["held_out"]["all tasks"]["accuracy"] == both.mean()
+    assert f"all tasks  {both.mean():11.4f}" in text
+    assert table(tmp_path / "answers.csv")[1][1] in found.class_names
+    with pytest.raises(SystemExit):
+        main(*arguments, "--method", "hard")
+    assert "--tasks: takes the mean of each member's folds" in capsys.readouterr().err
