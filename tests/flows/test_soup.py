@@ -152,6 +152,7 @@ def test_the_folds_of_a_cross_validation_are_averaged_but_not_chosen_from(tmp_pa
     assert not (tmp_path / "greedy").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_trained_its_head_alone_keeps_that_of_its_members(tmp_path, capsys):
     for rate in (1e-3, 1e-2):
         do_run(tmp_path / f"{rate:g}", optimizer=AdamW(learning_rate=rate), tuning=HeadOnly())
@@ -191,6 +192,7 @@ def test_members_of_another_kind_are_refused_before_anything_is_measured(members
     assert "head: has trained other parameters than rate_0.001, such as " in message
 
 
+@pytest.mark.slow
 def test_low_rank_factors_are_not_averaged(tmp_path, capsys):
     for rate in (1e-3, 1e-2):
         do_run(
@@ -252,6 +254,7 @@ def test_images_that_some_member_was_trained_on_are_left_out_of_the_score(tmp_pa
     assert not (tmp_path / "soup" / "predictions" / "validation.npz").exists()
 
 
+@pytest.mark.slow
 def test_another_start_is_taken_where_the_loss_rises_little(tmp_path, capsys):
     for seed in (0, 1):
         do_run(tmp_path / f"{seed}", seed=seed, split=dataclasses.replace(TINY.split, seed=0))
