@@ -131,7 +131,9 @@ def _expected(
     return np.sum(right, axis=0) / total
 
 
-def _deviation(patterns: Sequence[Pattern], weights: Float[np.ndarray, " scored"], class_count: int) -> float:
+def _deviation(
+    patterns: Sequence[Pattern], weights: Float[np.ndarray, " submissions"], class_count: int
+) -> float:
     """Standard deviation of the new accuracy, the others being known: rows are right or wrong by chance."""
     size = len(weights)
     covariance = np.zeros((size, size))

@@ -102,11 +102,6 @@ def create_start(
         params, statistics, lines = _values(model, bare.further_classifiers, weights, rows, key, place)
     if options.scan_blocks:
         params = jax.tree.map(place, stack_blocks(params))
-    if weights is not None and not config:
-        lines = [
-            *lines,
-            "no config.json says how they want their images: prepared by this project's defaults",
-        ]
     return Start(
         model=model,
         arguments=arguments,
@@ -114,9 +109,16 @@ def create_start(
         compute_dtype=compute_dtype(options.precision),
         params=params,
         statistics=statistics,
-        weights=lines,
+        weights=[*lines, *_unstated(weights)],
         fingerprint=None if weights is None else weights.fingerprint,
     )
+
+
+def _unstated(weights: Weights | None) -> Sequence[str]:
+    """A line that says what weights leave open; none where they have a config, or there are none."""
+    if weights is None or weights.config:
+        return []
+    return ["no config.json says how they want their images: prepared by this project's defaults"]
 
 
 def model_at_size(

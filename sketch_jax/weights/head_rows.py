@@ -52,7 +52,9 @@ def read_rows(path: Path, class_names: Sequence[str]) -> tuple[int | None, ...]:
 
 
 def rows_by_name(config: Mapping[str, Any], class_names: Sequence[str]) -> Rows | None:
-    """The rows of classes that the weights know by name; None where they know none by name, or all in order.
+    """The rows of classes by name, None for those the weights lack; None where the classifier fits as it is.
+
+    It does where its classes have no names, or those of the data in their order.
 
     Args:
         config: timm's `config.json` of the weights; `label_names` are the classes of its classifier.
