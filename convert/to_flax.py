@@ -32,11 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Writes the directory; returns 0."""
     from convert.pickled import open_pickle
+    from sketch_jax.models.architectures import refuse_unknown_hub_name
     from sketch_jax.weights.export import write_flax_directory
     from sketch_jax.weights.names import to_flax
     from sketch_jax.weights.sources import is_pickle_path, open_weights
 
     source = options.source
+    refuse_unknown_hub_name(source)
     weights = open_pickle(Path(source)) if is_pickle_path(source) else open_weights(source)
     config = weights.config
     stated = config.get("architecture")

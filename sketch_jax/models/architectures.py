@@ -3,6 +3,7 @@
 import dataclasses
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -178,6 +179,23 @@ def family_name(name: str) -> str:
     'vision_transformer'
     """
     return _find_family(bare_name(name)).__name__.rpartition(".")[2]
+
+
+def refuse_unknown_hub_name(source: str) -> None:
+    """Refuses weights of timm on the hub whose name is of no architecture here, before anything is loaded.
+
+    Args:
+        source: of weights, as for `open_weights`; all but `timm/ARCHITECTURE.TAG` may be anything.
+
+    Raises:
+        InputError: no such architecture.
+    """
+    name = source.removeprefix("hf-hub:")
+    if name.startswith("timm/") and not Path(source).exists():
+        try:
+            family_name(name.partition("@")[0])
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from None
 
 
 def _find_family(name: str) -> Family:

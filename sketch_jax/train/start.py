@@ -14,7 +14,13 @@ from jaxtyping import Array, Key
 
 from sketch_jax.errors import InputError
 from sketch_jax.keys import stream
-from sketch_jax.models.architectures import bare_name, create_model, default_image_size, family_name
+from sketch_jax.models.architectures import (
+    bare_name,
+    create_model,
+    default_image_size,
+    family_name,
+    refuse_unknown_hub_name,
+)
 from sketch_jax.models.heads import ONE_TASK, replace_head, replaces_head
 from sketch_jax.models.model import Model
 from sketch_jax.models.model_options import ModelOptions
@@ -22,7 +28,7 @@ from sketch_jax.preprocessing import Preprocessing, PreprocessingChanges, change
 from sketch_jax.trees import Tree, count_elements, flatten, lies_under, stack_blocks, unflatten
 from sketch_jax.weights.converted import open_converted
 from sketch_jax.weights.head_rows import Rows, read_rows, rows_by_name
-from sketch_jax.weights.load import fit, summary
+from sketch_jax.weights.load import first_few, fit, summary
 from sketch_jax.weights.sources import Weights
 from sketch_jax.weights.timm_config import architecture_from, preprocessing_from
 
@@ -79,7 +85,9 @@ def create_start(
         InputError: unknown architecture, or weights that cannot be read or do not fit.
     """
     if options.name is not None:
-        family_name(options.name)  # a misspelt name is refused before anything is loaded
+        family_name(options.name)  # misspelt names are refused before anything is loaded
+    if options.pretrained is not None:
+        refuse_unknown_hub_name(options.pretrained)
     weights = None if options.pretrained is None else open_converted(options.pretrained)
     config = {} if weights is None else weights.config
     named, arguments = architecture_from(config)
@@ -96,8 +104,9 @@ def create_start(
         bare = _create_model(options, name, arguments, len(class_names), preprocessing.image_size)
     model = _with_heads(bare, options, heads, ordinal_heads)
     rows = None if replaces_head(options.head, heads) else rows_by_name(config, class_names)
+    other_names: Sequence[str] = ()
     if options.head.rows is not None:
-        rows = read_rows(Path(options.head.rows), class_names)
+        rows, other_names = read_rows(Path(options.head.rows), class_names)
     with _told_of_another_architecture(options, name, named):
         params, statistics, lines = _values(model, bare.further_classifiers, weights, rows, key, place)
     if options.scan_blocks:
@@ -109,7 +118,7 @@ def create_start(
         compute_dtype=compute_dtype(options.precision),
         params=params,
         statistics=statistics,
-        weights=[*lines, *_unstated(weights)],
+        weights=[*lines, *_rows_text(rows, class_names, other_names), *_unstated(weights)],
         fingerprint=None if weights is None else weights.fingerprint,
     )
 
@@ -118,7 +127,10 @@ def _unstated(weights: Weights | None) -> Sequence[str]:
     """A line that says what weights leave open; none where they have a config, or there are none."""
     if weights is None or weights.config:
         return []
-    return ["no config.json says how they want their images: prepared by this project's defaults"]
+    return [
+        "no config.json says how they want their images: prepared by this project's defaults, which "
+        "the options --preprocessing.mean, --preprocessing.std and their like change"
+    ]
 
 
 def model_at_size(
@@ -195,6 +207,18 @@ def _with_heads(
     return replace_head(
         model, options.head, tasks=heads, ordinal=tuple(ordinal_heads), dropout=options.dropout
     )
+
+
+def _rows_text(rows: Rows | None, class_names: Sequence[str], other_names: Sequence[str]) -> Sequence[str]:
+    """Lines that name the classes without a row, where others have one, and the names that were not used."""
+    if rows is None:
+        return []
+    new = [name for name, row in zip(class_names, rows, strict=True) if row is None]
+    parts = {
+        "classes that start new": new if len(new) < len(rows) else [],
+        "names of --model.head.rows that are of no class": other_names,
+    }
+    return [f"{what}: {', '.join(first_few(names))}" for what, names in parts.items() if names]
 
 
 def _values(

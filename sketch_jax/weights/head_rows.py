@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,16 @@ Rows = Sequence[int | None]
 """The row of each class in the pretrained classifier; None: it has none and starts new."""
 
 
-def read_rows(path: Path, class_names: Sequence[str]) -> tuple[int | None, ...]:
+class RowsOfFile(NamedTuple):
+    """What a file says of the rows of classes."""
+
+    rows: tuple[int | None, ...]
+    """Of each class."""
+    other_names: tuple[str, ...]
+    """Names in the file that are of no class, which may be misspelt."""
+
+
+def read_rows(path: Path, class_names: Sequence[str]) -> RowsOfFile:
     """The rows of a JSON file from class names to row numbers.
 
     Args:
@@ -48,7 +57,10 @@ def read_rows(path: Path, class_names: Sequence[str]) -> tuple[int | None, ...]:
             f"{first!r}, but {', '.join(map(repr, list(rows)[:3]))}; write the classes' names as the data "
             "has them"
         )
-    return tuple(rows.get(name) for name in class_names)
+    known = frozenset(class_names)
+    return RowsOfFile(
+        tuple(rows.get(name) for name in class_names), tuple(name for name in rows if name not in known)
+    )
 
 
 def rows_by_name(config: Mapping[str, Any], class_names: Sequence[str]) -> Rows | None:
@@ -89,8 +101,8 @@ def choose_rows(
         pretrained[path].shape[:-1] != fresh[path].shape[:-1] for path in fresh
     ):
         raise InputError(
-            f"{origin}: has no classifier whose rows a new one could start from; leave --model.head.rows "
-            "out, or take weights that were trained to classify"
+            f"{origin}: has no classifier whose rows a new one could start from, as --model.head.rows or "
+            "classes of the same names ask; leave the option out, or take weights trained to classify"
         )
     count = min(leaf.shape[-1] for leaf in pretrained.values())
     beyond = sorted({row for row in rows if row is not None and row >= count})

@@ -88,12 +88,13 @@ def fit(
     dropped = [path for path in original.shapes if path not in found.params]
     new: list[str] = []
     made = flatten(fresh)
+    keep = rows is None or any(row is not None for row in rows)
     for path in (classifier, *further_classifiers):
-        if rows is not None and _within(expected.params, path):
+        if rows is not None and keep and _within(expected.params, path):
             chosen = choose_rows(_within(found.params, path), _within(made, path), rows, weights.origin)
             found.params.update(chosen)
             original.shapes.update({path: leaf.shape for path, leaf in chosen.items()})
-        new += _exchange_classifier(found.params, expected.params, path, dropped)
+        new += _exchange_classifier(found.params, expected.params, path, dropped, keep=keep)
     _refuse_misfits(weights, architecture, found, expected, frozenset(new))
     report = _report(weights.origin, found, original, new, dropped)
     if rows is not None:
@@ -114,7 +115,7 @@ def summary(report: LoadReport) -> list[str]:
     """Lines that tell the user what was loaded, newly made and left out."""
     lines = [f"{len(report.loaded)} tensors ({report.loaded_values:,} values) loaded from {report.origin}"]
     parts = {
-        "of an older layout, renamed or left out": _first_few(report.of_older_layout),
+        "of an older layout, renamed or left out": first_few(report.of_older_layout),
         "fitted to images of 3 channels": report.of_other_channels,
         "resampled to this image size": report.resampled,
         "newly made": report.new,
@@ -125,7 +126,7 @@ def summary(report: LoadReport) -> list[str]:
     return lines + [f"{what}: {', '.join(names)}" for what, names in parts.items() if names]
 
 
-def _first_few(names: Sequence[str]) -> Sequence[str]:
+def first_few(names: Sequence[str]) -> Sequence[str]:
     """The names, or where there are many the first and the count of the others."""
     hidden = len(names) - SHOWN_NAMES
     return names if hidden <= 0 else [*names[:SHOWN_NAMES], f"… and {hidden} more"]
@@ -171,11 +172,11 @@ def _of_other_channels(params: Mapping[str, Any], expected: _Leaves) -> list[str
 
 
 def _exchange_classifier(
-    found: dict[str, Any], expected: Mapping[str, Any], classifier: str, dropped: list[str]
+    found: dict[str, Any], expected: Mapping[str, Any], classifier: str, dropped: list[str], *, keep: bool
 ) -> list[str]:
-    """Moves a classifier that does not fit from `found` to `dropped`; returns what is to be newly made."""
+    """Moves a classifier that does not fit, or is not to be kept, to `dropped`; returns what is to be new."""
     wanted, present = list(_within(expected, classifier)), list(_within(found, classifier))
-    fits = all(path in found and found[path].shape == expected[path].shape for path in wanted)
+    fits = keep and all(path in found and found[path].shape == expected[path].shape for path in wanted)
     for path in present:
         if not (fits and path in wanted):
             del found[path]

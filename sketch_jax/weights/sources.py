@@ -23,6 +23,9 @@ WEIGHTS_FILES = (WEIGHTS_FILE, INDEX_FILE, OUR_WEIGHTS_FILE)
 HUB_PREFIX = "hf-hub:"
 DIRECTORY_PREFIX = "local-dir:"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
+_HUB_ADDRESS = re.compile(
+    r"(?:https?://(?:www\.)?(?:huggingface\.co|hf\.co)/|hf_hub:|hf://)([\w.-]+/[\w.-]+).*"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,6 +65,9 @@ def open_weights(source: str, cache_directory: Path | None = None) -> Weights:
         return _open_file(path)
     if _HUB_NAME.fullmatch(source):
         return _open_hub(source, cache_directory)
+    address = _HUB_ADDRESS.fullmatch(source)
+    if address is not None:
+        raise InputError(f"{source!r} is no name of weights here; write {address[1]}")
     raise InputError(
         f"{source!r} names no weights: write a hub name (timm/resnet18.a1_in1k), local-dir:DIRECTORY "
         "(with config.json and model.safetensors), the path of a .safetensors file, or None for no weights"

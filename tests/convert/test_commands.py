@@ -109,6 +109,10 @@ def test_a_missing_extra_is_named(arguments, message):
         (["verify", "resnet18", "--batch-size", "1"], "error: --batch-size 1: must be at least 2"),
         (["verify", "resnet18", "--weights", "nowhere"], "error: 'nowhere' names no weights"),
         (["to-timm", "nowhere", "--output", "x"], "error: nowhere: no such directory"),
+        (
+            ["to-flax", "timm/resnt18.a1_in1k", "--output", "x"],
+            "error: timm/resnt18.a1_in1k: model 'resnt18': no such architecture; did you mean 'resnet18'",
+        ),
     ],
 )
 def test_bad_input_is_one_message_and_code_2(arguments, message, capsys):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sketch_jax.errors import InputError
+from sketch_jax.models.head_options import HeadOptions
 from sketch_jax.models.model_options import ModelOptions
 from sketch_jax.preprocessing import PreprocessingChanges
 from sketch_jax.train.start import create_start
@@ -19,6 +20,32 @@ def start(seed=0, **options):
 def test_a_misspelt_name_is_told_before_weights_are_looked_for():
     with pytest.raises(InputError, match=r"model 'resnt18': no such architecture; did you mean 'resnet18'"):
         start(name="resnt18", pretrained="timm/there_is.no_such_weight")
+
+
+@pytest.mark.parametrize("prefix", ["", "hf-hub:"])
+def test_a_hub_name_of_no_architecture_is_told_before_the_hub_is_asked(prefix):
+    with pytest.raises(InputError) as caught:
+        start(name=None, pretrained=f"{prefix}timm/resnt18.a1_in1k@main")
+    assert str(caught.value).startswith(
+        f"{prefix}timm/resnt18.a1_in1k@main: model 'resnt18': no such architecture; did you mean 'resnet18'"
+    )
+
+
+def test_a_directory_may_be_called_like_weights_of_the_hub(tmp_path, monkeypatch):
+    classes_of(tmp_path / "timm" / "of_mine.best", ["cat", "dog"])
+    monkeypatch.chdir(tmp_path)
+    assert start(name=None, pretrained="timm/of_mine.best").model.name == "test_vit"
+
+
+def test_classes_without_a_row_and_names_of_no_class_are_told(tmp_path):
+    classes_of(tmp_path / "weights", ["ant", "bee"])
+    (tmp_path / "rows.json").write_text('{"cat": 1, "dgo": 0}')
+    head = HeadOptions(rows=str(tmp_path / "rows.json"))
+    told = start(name=None, pretrained=f"local-dir:{tmp_path / 'weights'}", head=head).weights
+    assert told[-2:] == [
+        "classes that start new: dog",
+        "names of --model.head.rows that are of no class: dgo",
+    ]
 
 
 def test_weights_of_another_architecture_are_named_with_the_option_that_follows_them(mobilenet_weights):
@@ -72,6 +99,9 @@ def test_weights_without_a_config_are_told_to_be_prepared_by_defaults(tmp_path, 
     bare = tmp_path / "bare.safetensors"
     bare.write_bytes((mobilenet_weights / "model.safetensors").read_bytes())
     arguments = {"name": "mobilenetv2_035", "pretrained": str(bare)}
-    assert "no config.json says how they want their images" in start(**arguments).weights[-1]
+    assert start(**arguments).weights[-1] == (
+        "no config.json says how they want their images: prepared by this project's defaults, which "
+        "the options --preprocessing.mean, --preprocessing.std and their like change"
+    )
     given = start(name=None, pretrained=f"local-dir:{mobilenet_weights}")
     assert "no config.json" not in " ".join(given.weights)

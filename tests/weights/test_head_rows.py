@@ -19,7 +19,7 @@ def written(tmp_path, value):
 
 def test_rows_come_in_the_order_of_the_classes_and_other_names_are_left_out(tmp_path):
     path = written(tmp_path, {"bee": 309, "whale": 147, "ant": 310})
-    assert read_rows(path, ["ant", "bee", "cat"]) == (310, 309, None)
+    assert read_rows(path, ["ant", "bee", "cat"]) == ((310, 309, None), ("whale",))
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,20 @@ def test_classes_start_from_their_rows_and_those_without_start_new():
     assert "2 of 3 classes start from rows of the weights' classifier" in summary(fitted.report)
 
 
+def test_a_classifier_without_any_row_is_reported_as_new_and_that_of_the_weights_as_unused():
+    theirs, wanted = state_dict(3), state_dict(3, seed=1)
+    fitted = fit_small(theirs, wanted, rows=(None, None, None))
+    np.testing.assert_array_equal(fitted.params["head"]["kernel"].T, wanted["head.weight"])
+    assert sorted(fitted.report.new) == sorted(fitted.report.dropped) == ["head.bias", "head.weight"]
+    assert "head.weight" not in fitted.report.loaded
+    assert "0 of 3 classes start from rows of the weights' classifier" in summary(fitted.report)
+
+
 def test_rows_beyond_the_pretrained_classifier_are_refused():
     with pytest.raises(InputError, match=r"its classifier has the rows 0 to 999, and .* asks for 1000, 1500"):
         fit_small(state_dict(1000), state_dict(3), rows=(1500, 0, 1000))
 
 
 def test_rows_of_weights_without_a_classifier_are_refused():
-    with pytest.raises(InputError, match="has no classifier whose rows a new one could start from; leave"):
+    with pytest.raises(InputError, match=r"whose rows a new one could start from, as .*; leave"):
         fit_small(state_dict(None), state_dict(3), rows=(0, 1, 2))

@@ -131,6 +131,20 @@ def test_a_single_file_of_another_name_takes_no_config_from_its_directory(tmp_pa
     assert open_weights(str(directory / "other.safetensors")).config == {}
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://huggingface.co/timm/resnet18.a1_in1k",
+        "http://www.hf.co/timm/resnet18.a1_in1k/tree/main",
+        "hf_hub:timm/resnet18.a1_in1k",
+        "hf://timm/resnet18.a1_in1k",
+    ],
+)
+def test_an_address_of_the_hub_is_refused_with_the_name_to_write(address):
+    with pytest.raises(InputError, match=r"is no name of weights here; write timm/resnet18.a1_in1k$"):
+        open_weights(address)
+
+
 def test_a_directory_of_our_own_layout_gives_timms_names_and_layout(tmp_path):
     write_flax_directory(tmp_path / "ours", *to_flax(tensors()), {"architecture": "tiny"})
     weights = open_weights(f"local-dir:{tmp_path / 'ours'}")
