@@ -9,7 +9,7 @@ from typing import Any
 from sketch_jax import serialization
 from sketch_jax.augment.curriculum_options import Curriculum, stages_of
 from sketch_jax.augment.options import Augmentation
-from sketch_jax.data.options import Loading
+from sketch_jax.data.options import Loading, NearDuplicates
 from sketch_jax.data.sampling import Sampling, Uniform
 from sketch_jax.data.sources import Doodles, Source
 from sketch_jax.data.splits import HoldOut, Split
@@ -57,6 +57,8 @@ class Config:
     at a time."""
     source: Source = Doodles()
     """Where the labelled images come from."""
+    duplicates: NearDuplicates | None = None
+    """Whether near-duplicates are looked for, to be kept on one side of the split; None: they are not."""
     split: Split = HoldOut()
     """Which images are held out of training to choose the best checkpoint."""
     folds: int | None = None

@@ -5,7 +5,7 @@ import os
 from typing import Literal
 
 from sketch_jax.data.decode import JpegScaling
-from sketch_jax.errors import refuse_faults
+from sketch_jax.errors import InputError, refuse_faults
 
 FEW_IMAGES = 20_000
 """Below this many decodings, threads are done before processes have started and imported what they need."""
@@ -28,6 +28,26 @@ class Loading:
     """Batches kept ready ahead of the step, at least 1; each worker process keeps as many again."""
     jpeg_scaling: JpegScaling = "exact"
     """`exact` decodes JPEGs fully, as timm does; `fast` decodes large ones at 1/2, 1/4 or 1/8 of the size."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NearDuplicates:
+    """Images that differ by a flip, a quarter turn, their size, a small shift or a JPEG's losses are found.
+
+    They stay on one side of every split, together with the groups that they are of; `duplicates.csv` lists
+    them.
+    """
+
+    similarity: float = 0.78
+    """Least correlation of the thumbnails of two images, above 0 to 1: 1 finds hardly more than exact copies,
+    below 0.75 drawings of few strokes are found that only resemble one another."""
+
+    def __post_init__(self):
+        """Refuses what is no correlation of near-duplicates."""
+        if not 0.0 < self.similarity <= 1.0:
+            raise InputError(
+                f"--duplicates.similarity {self.similarity:g}: must be above 0 and at most 1; 0.78 is usual"
+            )
 
 
 def check_loading(loading: Loading) -> None:

@@ -19,6 +19,7 @@ from sketch_jax.data.split_file import read_split, write_split
 from sketch_jax.data.splits import HoldOut, create_folds, held_out_fold, split_rows
 from sketch_jax.errors import InputError
 from sketch_jax.preprocessing import Preprocessing
+from sketch_jax.run.duplicates import DUPLICATES_NAME, Pair, group_near_duplicates, write_pairs
 from sketch_jax.train.run_directory import SPLIT_NAME, is_abandoned
 
 
@@ -32,6 +33,8 @@ class Data:
     train_rows: Int[np.ndarray, " train_rows"]
     validation_rows: Int[np.ndarray, " validation_rows"]
     fingerprint: str
+    duplicates: tuple[Pair, ...] | None
+    """Near-duplicates, each in one group with the other; None: they were not looked for."""
 
 
 def load_data(config: Config, directory: Path, console: Console) -> Data:
@@ -45,6 +48,10 @@ def load_data(config: Config, directory: Path, console: Console) -> Data:
         dataset = load_source(
             config.source, progress=lambda done, total: bar.update(task, completed=done, total=total)
         )
+    duplicates = None
+    if config.duplicates is not None:
+        train, duplicates = group_near_duplicates(dataset, config.duplicates, console)
+        dataset = dataclasses.replace(dataset, train=train)
     split = HoldOut(fraction=0.0) if config.train_on_all else config.split
     split_file = directory / SPLIT_NAME
     if split_file.is_file() and not is_abandoned(directory):
@@ -63,12 +70,15 @@ def load_data(config: Config, directory: Path, console: Console) -> Data:
         train_rows=train_rows,
         validation_rows=validation_rows,
         fingerprint=fingerprint(dataset.train),
+        duplicates=duplicates,
     )
 
 
 def keep_split(directory: Path, data: Data) -> None:
-    """Writes the split beside the run, unless it is there."""
+    """Writes the split beside the run, and the near-duplicates that it heeds, unless it is there."""
     if not (directory / SPLIT_NAME).is_file():
+        if data.duplicates is not None:
+            write_pairs(directory / DUPLICATES_NAME, data.duplicates)
         write_split(directory / SPLIT_NAME, data.dataset.train, data.folds)
 
 

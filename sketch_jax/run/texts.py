@@ -17,6 +17,7 @@ from sketch_jax.optim.schedule import last_rate, warmup_length
 from sketch_jax.optim.schedule_options import Plateau
 from sketch_jax.preprocessing import Preprocessing
 from sketch_jax.run.data import class_counts
+from sketch_jax.run.duplicates import pairs_text
 from sketch_jax.run.phases import Phase, tuning_stages
 from sketch_jax.run.programs import abstract_state, frozen_of, phase_optimizer
 from sketch_jax.run.setting import Setting
@@ -35,6 +36,7 @@ def opening_lines(setting: Setting) -> Sequence[str]:
     paragraphs = {
         "run": [f"{config.name}, in {setting.directory}"],
         "data": [data_text(setting)],
+        **({} if setting.data.duplicates is None else {"copies": [pairs_text(setting.data.duplicates)]}),
         "split": [split_text(setting)],
         "model": [
             f"{start.model.name} at {start.model.image_size} px: {count_elements(start.params):,} parameters"
