@@ -17,9 +17,11 @@ from command import (
     environment,
     final_state,
     finish,
+    here,
     images_in,
     metrics,
     tiny,
+    tiny_process,
 )
 
 from sketch_jax.config import Config, config_from_json, config_to_json, read_config
@@ -31,7 +33,7 @@ from sketch_jax.predictions import load_predictions
 def finished(tmp_path_factory):
     """A tiny run, and what it printed."""
     directory = tmp_path_factory.mktemp("runs") / "tiny"
-    done = tiny(directory)
+    done = tiny_process(directory)
     assert done.returncode == 0, done.stderr
     return directory, done.stdout
 
@@ -109,7 +111,7 @@ def test_a_finished_run_started_again_takes_no_step_and_gives_the_same_predictio
     directory = shutil.copytree(finished[0], tmp_path / "copy")
     before, facts = load_predictions(directory / "predictions" / "test.npz").logits, card(directory)
     lines = metrics(directory)
-    again = tiny(directory)
+    again = tiny_process(directory)
     assert again.returncode == 0, again.stderr
     assert "all 8 steps are done already: predicting again" in again.stdout
     np.testing.assert_array_equal(before, load_predictions(directory / "predictions" / "test.npz").logits)
@@ -121,7 +123,7 @@ def test_a_finished_run_started_again_takes_no_step_and_gives_the_same_predictio
 @pytest.mark.smoke
 def test_two_runs_of_one_configuration_are_bit_equal(finished, tmp_path):
     directory, _ = finished
-    assert tiny(tmp_path / "again").returncode == 0
+    assert tiny_process(tmp_path / "again").returncode == 0
     for ours, theirs in zip(
         jax.tree.leaves(final_state(directory)), jax.tree.leaves(final_state(tmp_path / "again")), strict=True
     ):
@@ -201,7 +203,7 @@ FOLDER = str(Path(QUICKSTART).with_name("folder.py"))
 def test_bad_options_end_in_one_message_and_leave_nothing_behind(folder, tmp_path, options, message):
     output = tmp_path / "run"
     given = ["--source.root", str(folder), *SMALL, "--output-dir", str(output), *options]
-    done = finish(FOLDER, *given)
+    done = here(FOLDER, *given)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     flat = re.sub(r"[│╭╰─╮╯\s]+", " ", done.stderr)
@@ -224,7 +226,7 @@ def test_without_a_configuration_the_message_shows_a_command():
 
 def test_a_batch_that_does_not_divide_over_the_devices_is_refused(tmp_path):
     eight = "--xla_force_host_platform_device_count=8"
-    done = tiny(tmp_path / "run", "--batch-size", "12", XLA_FLAGS=eight)
+    done = tiny_process(tmp_path / "run", "--batch-size", "12", XLA_FLAGS=eight)
     assert done.returncode == 2
     assert "--batch-size 12: cannot be split evenly over 8 devices; choose a multiple of 8" in done.stderr
 
@@ -247,15 +249,15 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path):
     source = ["--source.root", str(tmp_path / "images"), "--loading.workers", "0", "--batch-size", "8"]
     run = [str(ROOT / "configs" / "folder.py"), *SMALL, *source]
     run += ["--schedule.warmup-epochs", "0", "--output-dir", str(tmp_path / "run")]
-    done = finish(*run)
+    done = here(*run)
     assert done.returncode == 0, done.stderr
     before = contents(tmp_path / "run")
     images_in(tmp_path / "other", 1, size=50)
-    done = finish(*run, "--source.root", str(tmp_path / "other"))
+    done = here(*run, "--source.root", str(tmp_path / "other"))
     assert done.returncode == 2
     assert f'source.root: "{tmp_path}/images" → "{tmp_path}/other"' in done.stderr
     shutil.copy(tmp_path / "other" / "0.png", tmp_path / "images" / "dog" / "3.png")
-    done = finish(*run)
+    done = here(*run)
     assert done.returncode == 2
     assert "the checkpoints there were made with other values; stored → given" in done.stderr
     assert re.search(r'data_fingerprint: "[0-9a-f]{16}" → "[0-9a-f]{16}"', done.stderr)
@@ -292,9 +294,9 @@ def test_eight_devices_give_the_same_parameters_as_one(tmp_path):
     # Adam divides a gradient by its own size: where it is all rounding, so is the whole first step. A large
     # epsilon keeps the update proportional to the gradient there.
     short = ["--epochs", "1", "--schedule.warmup-epochs", "0", "--optimizer.epsilon", "1e-3"]
-    assert tiny(tmp_path / "one", *short).returncode == 0
+    assert tiny_process(tmp_path / "one", *short).returncode == 0
     eight = "--xla_force_host_platform_device_count=8"
-    done = tiny(tmp_path / "eight", *short, XLA_FLAGS=eight)
+    done = tiny_process(tmp_path / "eight", *short, XLA_FLAGS=eight)
     assert done.returncode == 0, done.stderr
     assert "8 × cpu" in done.stdout
     ours, theirs = final_state(tmp_path / "one"), final_state(tmp_path / "eight")
@@ -316,7 +318,7 @@ def test_a_full_disk_stops_the_run_with_a_message_and_keeps_the_last_checkpoint(
     if mounted.returncode:
         pytest.skip("tmpfs cannot be mounted here")
     try:
-        done = tiny(disk / "run", "--checkpointing.keep-last", "9", "--epochs", "9")
+        done = tiny_process(disk / "run", "--checkpointing.keep-last", "9", "--epochs", "9")
         assert done.returncode == 2, done.stdout
         assert "bytes are needed, but only" in done.stderr
         assert "Traceback" not in done.stderr

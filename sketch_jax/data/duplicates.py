@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 from PIL import Image
-from scipy import fft, sparse
 
 from sketch_jax.data.decode import decode_image
 from sketch_jax.data.options import usable_cores
@@ -112,6 +111,8 @@ def join_groups(
         For each image the group, or where it had none the id, of the first one that it is together with;
         what was given where there are no pairs.
     """
+    from scipy import sparse  # here, as it takes a tenth of a second of each start
+
     if not len(pairs.first):
         return None if groups is None else tuple(groups)
     names = list(ids if groups is None else groups)
@@ -142,7 +143,10 @@ def _hash(thumbnails: Thumbnails) -> Hashes:
 
 @functools.cache
 def _low_frequencies() -> Float[np.ndarray, "frequencies side"]:
-    return np.asarray(fft.dct(np.eye(SIDE), axis=0, norm="ortho"), np.float32)[:FREQUENCIES]
+    """Of the cosine transform of type II, each row of length 1."""
+    cells, frequencies = np.arange(SIDE) + 0.5, np.arange(FREQUENCIES)[:, None]
+    rows = np.cos(np.pi / SIDE * frequencies * cells)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
 def _orient(

@@ -78,7 +78,7 @@ def test_variants_match_timm(name):
     assert_forward_parity(shrunk(name, **changes), shrunk_timm(name, **changes), False)
 
 
-@pytest.mark.parametrize("name", sampled(convnext.ARCHITECTURES, 8))
+@pytest.mark.parametrize("name", sampled(convnext.ARCHITECTURES, 16))
 def test_every_architecture_has_the_tree_widths_and_rates_of_timms(name):
     reference = on_meta(name, drop_path_rate=0.2).eval()
     model = create(name, 96, classes=1000)

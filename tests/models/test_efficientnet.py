@@ -179,7 +179,7 @@ def timm_blocks(reference):
     ]
 
 
-@pytest.mark.parametrize("name", sampled(efficientnet.ARCHITECTURES, 12))
+@pytest.mark.parametrize("name", sampled(efficientnet.ARCHITECTURES, 24))
 def test_every_architecture_has_the_tree_widths_and_rates_of_timms(name):
     reference = on_meta(name, drop_path_rate=0.2).eval()
     model = create(name, 97, classes=1000)

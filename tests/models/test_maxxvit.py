@@ -130,7 +130,7 @@ def test_pools_match_timms(name):
     np.testing.assert_allclose(POOLS[name](jnp.asarray(features)), channels_last(expected), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", sampled(maxxvit.ARCHITECTURES, 15))
+@pytest.mark.parametrize("name", sampled(maxxvit.ARCHITECTURES, 30))
 def test_every_architecture_has_the_parameters_and_rates_of_timms(name):
     size = maxxvit.IMAGE_SIZES.get(name, 224)
     with torch.device("meta"):

@@ -91,7 +91,7 @@ def drop_paths(name):
     return pytest.approx([place.drop_path for stage in stages for place in stage])
 
 
-@pytest.mark.parametrize("name", sampled(metaformer.ARCHITECTURES, 5))
+@pytest.mark.parametrize("name", sampled(metaformer.ARCHITECTURES, 10))
 def test_every_architecture_has_the_tree_widths_and_rates_of_timms(name):
     reference = on_meta(name, drop_path_rate=0.2)
     model = create(name, 96, classes=1000)

@@ -109,7 +109,7 @@ def test_pooled_features_and_a_network_without_classifier_match_timm():
     assert our_tree(model) == torch_tree(on_meta("nfnet_l0", num_classes=0, **shrunk("nfnet_l0")))
 
 
-@pytest.mark.parametrize("name", sampled(nfnet.ARCHITECTURES, 10))
+@pytest.mark.parametrize("name", sampled(nfnet.ARCHITECTURES, 17))
 def test_every_architecture_has_the_tree_widths_and_rates_of_timms(name):
     reference = on_meta(name, drop_path_rate=0.2).eval()
     model = create(name, 97, classes=1000)

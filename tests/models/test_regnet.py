@@ -87,7 +87,7 @@ def test_pooled_features_and_a_network_without_classifier_match_timm():
     assert our_tree(model) == torch_tree(timm.create_model("regnetx_002", num_classes=0, **SHRUNK))
 
 
-@pytest.mark.parametrize("name", sampled(regnet.ARCHITECTURES, 9))
+@pytest.mark.parametrize("name", sampled(regnet.ARCHITECTURES, 18))
 def test_every_architecture_has_the_tree_widths_and_rates_of_timms(name):
     reference = on_meta(name, drop_path_rate=0.2).eval()
     model = create(name, 96, classes=1000)

@@ -79,7 +79,7 @@ def test_parameters_are_named_and_shaped_as_in_timm(name):
     assert our_tree(create(name, 64, classes=1000)) == torch_tree(on_meta(name))
 
 
-@pytest.mark.parametrize("name", sampled(resnet.ARCHITECTURES, 12))
+@pytest.mark.parametrize("name", sampled(resnet.ARCHITECTURES, 24))
 def test_every_architecture_has_the_tree_widths_and_rates_of_timms(name):
     reference = on_meta(name, drop_path_rate=0.2).eval()
     model = create(name, 96, classes=1000)

@@ -119,7 +119,7 @@ def test_every_record_says_what_timms_entry_point_does(monkeypatch, module):
         assert record == dataclasses.replace(type(record)(img_size=input_size(name)), **arguments), name
 
 
-@pytest.mark.parametrize("name", sampled(NAMES, 6))
+@pytest.mark.parametrize("name", sampled(NAMES, 12))
 def test_every_architecture_at_full_size_has_timms_parameters(name):
     assert our_shapes(name) == timm_shapes(name)
 

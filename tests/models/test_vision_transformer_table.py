@@ -95,7 +95,7 @@ def test_every_record_of_the_eva_family_says_what_timms_entry_point_does(monkeyp
         assert eva.ARCHITECTURES[name] == eva.Eva(**expected), name
 
 
-@pytest.mark.parametrize("name", sampled([*ARCHITECTURES, *eva.ARCHITECTURES], 12))
+@pytest.mark.parametrize("name", sampled([*ARCHITECTURES, *eva.ARCHITECTURES], 24))
 def test_every_architecture_at_full_size_has_timms_parameters(name):
     pytest.importorskip("timm")
     assert our_shapes(name) == timm_shapes(name)

@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from command import card, finish
+from command import card, here
 from PIL import Image
 
 from sketch_jax.data.decode import decode_image
@@ -55,7 +55,7 @@ def test_near_duplicates_stay_together_in_all_folds_and_are_listed_with_their_cl
         *("--split.kind", "KFold", "--split.count", "4", "--source.sample-submission", "None"),
     ]
     for _ in range(2):
-        done = finish(str(root / "configs" / "csv.py"), *options, *arguments)
+        done = here(str(root / "configs" / "csv.py"), *options, *arguments)
         assert done.returncode == 0, done.stderr
         assert (
             "copies    3 pairs of near-duplicates, 1 of a training and a test image and 1 of two classes, "

@@ -2,16 +2,16 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import optax
 import pytest
+from command import here
 from jax import numpy as jnp
 from normalized_images import normalized_test_images
 
+from convert.__main__ import main as convert
 from sketch_jax.data.doodles import SUBJECTS, Doodles
 from sketch_jax.losses.softmax import cross_entropy
 from sketch_jax.models.architectures import create_model
@@ -27,19 +27,8 @@ QUICKSTART = "configs/quickstart.py"
 
 def run(root, directory, *options):
     sizes = f"--source.train-per-class 4 --source.test-per-class 2 --image-size {SIZE} --batch-size 8".split()
-    command = [
-        sys.executable,
-        "-m",
-        "sketch_jax.main",
-        "--config",
-        QUICKSTART,
-        "--output-dir",
-        str(directory),
-    ]
     choice = ["--source.classes", *CLASSES, "--split.fraction", "0.25", "--loading.workers", "0"]
-    return subprocess.run(
-        [*command, *sizes, *choice, *options], cwd=root, capture_output=True, text=True, timeout=600
-    )
+    return here(str(root / QUICKSTART), "--output-dir", str(directory), *sizes, *choice, *options)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +69,7 @@ def test_ten_classes_start_from_rows_of_a_thousand_and_answer_as_timm_without_tr
     np.testing.assert_allclose(predictions.logits, expected, rtol=0, atol=1e-4)
 
 
-def test_an_mlp_head_trains_is_started_again_and_says_why_timm_cannot_have_it(root, tmp_path):
+def test_an_mlp_head_trains_is_started_again_and_says_why_timm_cannot_have_it(root, tmp_path, capsys):
     options = "--model.head.hidden 16 --model.head.dropout-samples 3 --model.dropout 0.5 --epochs 1".split()
     options += ["--model.name", "test_efficientnet", "--schedule.warmup-epochs", "0"]
     done = run(root, tmp_path / "run", *options)
@@ -92,10 +81,8 @@ def test_an_mlp_head_trains_is_started_again_and_says_why_timm_cannot_have_it(ro
     np.testing.assert_array_equal(
         load_predictions(tmp_path / "run" / "predictions" / "test.npz").logits, predictions.logits
     )
-    command = [sys.executable, "-m", "convert", "to-timm", str(tmp_path / "run"), "--output"]
-    export = subprocess.run([*command, str(tmp_path / "timm")], cwd=root, capture_output=True, text=True)
-    assert export.returncode == 2
-    assert "its head has hidden layers, and timm's models end in one linear map" in export.stderr
+    assert convert(["to-timm", str(tmp_path / "run"), "--output", str(tmp_path / "timm")]) == 2
+    assert "its head has hidden layers, and timm's models end in one linear map" in capsys.readouterr().err
 
 
 def test_rows_without_pretrained_weights_are_refused(root, tmp_path):

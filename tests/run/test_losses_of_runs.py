@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import finish, metrics
+from command import here, metrics
 from mask_files import PEOPLE, write_mask_contest
 
 from convert.exportable import open_exportable
@@ -69,7 +69,7 @@ def finished(config: Config):
     path = Path(config.output_dir).with_suffix(".json")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(config_to_json(config)))
-    return finish(str(path))
+    return here(str(path))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from command import TINY, final_state, finish, metrics
+from command import TINY, final_state, here, metrics
 from rich.console import Console
 
 from sketch_jax.config import Config, read_config
@@ -40,7 +40,7 @@ def run(directory, fields, *options):
     file = directory / "recipe.py"
     file.write_text(FILE.format(fields=fields))
     small = [*TINY, "--model.name", "test_vit", "--checkpointing.keep-last", "99"]
-    return finish(str(file), *small, "--output-dir", str(directory / "run"), *options)
+    return here(str(file), *small, "--output-dir", str(directory / "run"), *options)
 
 
 def arrays(directory, step):

@@ -5,7 +5,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from command import TINY, final_state, finish, metrics
+from command import TINY, final_state, here, metrics
 from jax import numpy as jnp
 
 from sketch_jax.models.architectures import create_model
@@ -30,7 +30,7 @@ def run(directory, stages, *options):
     file = directory / "sizes.py"
     file.write_text(CONFIG.format(stages=stages))
     small = [*TINY, "--model.name", "test_vit", "--epochs", "4", "--checkpointing.keep-last", "99"]
-    return finish(str(file), *small, "--output-dir", str(directory / "run"), *options)
+    return here(str(file), *small, "--output-dir", str(directory / "run"), *options)
 
 
 def test_stages_train_at_their_sizes_and_a_run_that_was_stopped_within_one_ends_bit_equal(tmp_path):
