@@ -83,7 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, values in (("rates", given.rates), ("decays", given.decays)):
         if wrong := [value for value in values if not value >= 0]:
             parser.error(f"--{name} {wrong[0]:g}: must be at least 0")
-    return guarded(lambda: _run(given, rest))
+    return guarded(
+        lambda: _run(given, rest),
+        when_full="choose a smaller --batch-size, fewer --seeds or --rates, or a smaller model",
+    )
 
 
 def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:

@@ -14,6 +14,12 @@ from sketch_jax.errors import InputError
 from sketch_jax.kinds import choices_under, choose_kinds, refuse_misplaced_options
 from sketch_jax.train.signals import leave_on_interrupt
 
+WHEN_FULL = (
+    "choose a smaller --batch-size, or on an accelerator the same batch in parts by --accumulation-steps 2 "
+    "or more, or --model.remat all, or a smaller model or images"
+)
+"""What to do where a device has no room for a run."""
+
 DESCRIPTION = """Fine-tunes a pretrained vision model on labelled images and predicts the test set.
 
 `--config FILE` names a configuration: a Python file with get_config(), or the config.json of an earlier run.
@@ -73,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 is done, 2 bad input, 141 that whoever read the output left, 143 or 130 stopped by a signal.
     """
-    return guarded(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+    return guarded(lambda: _run(sys.argv[1:] if arguments is None else arguments), when_full=WHEN_FULL)
 
 
 def _run(arguments: Sequence[str]) -> int:

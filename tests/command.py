@@ -51,7 +51,7 @@ def finish(config: str, *options: str, **changes: str) -> subprocess.CompletedPr
 
 
 def here(config: str, *options: str) -> subprocess.CompletedProcess:
-    """What `finish` returns, of the command in this process."""
+    """What `finish` returns, of the command in this process, where JAX is set up already."""
     out, error = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
         try:

@@ -1,7 +1,8 @@
 """Near-duplicates: images that differ by a flip, a quarter turn, their size, a small shift or JPEG losses.
 
-Each image becomes a grey thumbnail. A hash of its low frequencies, compared in all eight flips and quarter
-turns, finds the candidates; the thumbnails of these, laid over one another as well as they can be, decide.
+Each image becomes a grey thumbnail, of which the mean of all is taken away: what they share (paper, frames,
+bars) says nothing. A hash of its low frequencies, compared in all eight flips and quarter turns, finds the
+candidates; the thumbnails of these, laid over one another as well as they can be, decide.
 
 References:
     Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions (2010), section 3.2.1: hashes
@@ -21,25 +22,32 @@ from PIL import Image
 from sketch_jax.data.decode import decode_image
 from sketch_jax.data.options import usable_cores
 from sketch_jax.data.records import Examples, Pixels
+from sketch_jax.data.verify import Progress
+from sketch_jax.errors import InputError
 
 SIDE = 64
 """Of thumbnails, in cells."""
-FREQUENCIES = 12
+FREQUENCIES = 8
 """Low frequencies along each axis that make a hash."""
 VIEWS = 8
 """Flips and quarter turns of a square: the last four are those of its transpose."""
-CANDIDATE = 0.84
-"""Least correlation of the hashes of pairs whose thumbnails are compared. 64-pixel drawings and their copies
-shifted by a pixel have 0.85 and more."""
+CANDIDATE = 0.75
+"""Least correlation of the hashes of pairs whose thumbnails are compared. 32-pixel drawings and their copies
+shifted by a pixel along both axes have 0.76 and more, larger ones 0.9."""
+FEW = 100
+"""The mean of fewer images shows them rather than what all share, and is not taken away."""
+MOST_PAIRS = 50
+"""Times the number of images: more pairs are no near-duplicates, but pictures that look alike altogether."""
 REACH = 2
 """Cells by which thumbnails are moved against one another."""
 BLOCK = 256
 """Images, or pairs, that are compared at a time."""
 
-Progress = Callable[[int, int], None]
-"""Called with the number of images done and the number of all."""
-
 Thumbnails = UInt8[np.ndarray, "images side side"]
+Shared = Float[np.ndarray, "side side"]
+"""What all thumbnails share."""
+Centred = Float[np.ndarray, "images side side"]
+"""Thumbnails less what they share, and less their means."""
 Hashes = Float[np.ndarray, "images frequencies frequencies"]
 
 
@@ -58,7 +66,7 @@ def thumbnail(pixels: Pixels) -> UInt8[np.ndarray, "side side"]:
     return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
-def read_thumbnails(examples: Examples, progress: Progress | None = None) -> Thumbnails:
+def read_thumbnails(examples: Examples, progress: Progress = lambda done, total: None) -> Thumbnails:
     """Thumbnails of all images of a table.
 
     Args:
@@ -77,22 +85,39 @@ def read_thumbnails(examples: Examples, progress: Progress | None = None) -> Thu
     parts = _blocks(len(examples))
     with ThreadPoolExecutor(usable_cores()) as pool:
         for part, _ in zip(parts, pool.map(fill, parts), strict=True):
-            if progress is not None:
-                progress(part.stop, len(examples))
+            progress(part.stop, len(examples))
     return made
 
 
-def find_duplicates(thumbnails: Thumbnails, similarity: float) -> Pairs:
-    """All pairs of near-duplicates; images of one colour throughout are none.
+def find_duplicates(
+    thumbnails: Thumbnails, similarity: float, progress: Progress = lambda done, total: None
+) -> Pairs:
+    """Pairs of near-duplicates; images of one colour throughout are none.
 
-    Every image is compared with every other: 10,000 take about a second on two cores, 100,000 two minutes.
+    The hashes of every image are compared with those of every other.
 
     Args:
         thumbnails: of all images.
         similarity: least correlation of a pair, above 0 to 1.
+        progress: called now and then.
+
+    Raises:
+        InputError: nearly all images are found to be alike.
     """
-    hashes = _hash(thumbnails)
-    found = [_no_pairs(), *(_pairs_of(thumbnails, hashes, rows, similarity) for rows in _blocks(len(hashes)))]
+    total = len(thumbnails)
+    shared = thumbnails.mean(0, dtype=np.float32) if total >= FEW else np.zeros((SIDE, SIDE), np.float32)
+    hashes = _hash(thumbnails, shared)
+    found = [_no_pairs()]
+    for rows in _blocks(total):
+        found.append(_pairs_of(thumbnails, shared, hashes, rows, similarity))
+        count = sum(len(pairs.first) for pairs in found)
+        if count > MOST_PAIRS * total:
+            raise InputError(
+                f"--duplicates.similarity {similarity:g}: {count:,} pairs of near-duplicates among "
+                f"{rows.stop:,} of {total:,} images; they look alike altogether, so raise it, or leave "
+                "--duplicates.kind out"
+            )
+        progress(rows.stop, total)
     return Pairs(*map(np.concatenate, zip(*found, strict=True)))
 
 
@@ -109,12 +134,10 @@ def join_groups(
 
     Returns:
         For each image the group, or where it had none the id, of the first one that it is together with;
-        what was given where there are no pairs.
+        what was given where none are newly together.
     """
     from scipy import sparse  # here, as it takes a tenth of a second of each start
 
-    if not len(pairs.first):
-        return None if groups is None else tuple(groups)
     names = list(ids if groups is None else groups)
     leaders: dict[str, int] = {}
     own = [leaders.setdefault(name, place) for place, name in enumerate(names)]
@@ -123,20 +146,24 @@ def join_groups(
     graph = sparse.coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
     _, together = sparse.csgraph.connected_components(graph, directed=False)
     _, earliest, of_image = np.unique(together[: len(names)], return_index=True, return_inverse=True)
+    if len(earliest) == len(leaders):
+        return None if groups is None else tuple(groups)
     return tuple(names[place] for place in earliest[of_image])
 
 
-def _hash(thumbnails: Thumbnails) -> Hashes:
-    """Low frequencies but that of the mean, of length 1; 0 for thumbnails of one colour."""
+def _centred(thumbnails: Thumbnails, shared: Shared) -> Centred:
+    """Thumbnails less what all share, and less their means."""
+    rest = thumbnails - shared
+    return rest - rest.mean((1, 2), keepdims=True)
+
+
+def _hash(thumbnails: Thumbnails, shared: Shared) -> Hashes:
+    """Low frequencies, of length 1; 0 for images of one colour."""
     low = _low_frequencies()
-    spectra = np.concatenate(
-        [
-            low @ thumbnails[rows.start : rows.stop].astype(np.float32) @ low.T
-            for rows in _blocks(len(thumbnails))
-        ]
-        or [np.zeros((0, FREQUENCIES, FREQUENCIES), np.float32)]
-    )
-    spectra[:, 0, 0] = 0.0
+    spectra = np.zeros((len(thumbnails), FREQUENCIES, FREQUENCIES), np.float32)
+    for rows in _blocks(len(thumbnails)):
+        part = slice(rows.start, rows.stop)
+        spectra[part] = low @ _centred(thumbnails[part], shared) @ low.T
     length = np.linalg.norm(spectra, axis=(1, 2), keepdims=True)
     return np.where(length > 1e-2, spectra / np.maximum(length, 1e-2), 0.0)
 
@@ -166,24 +193,34 @@ def _flip_frequencies(hashes: Hashes, axis: int) -> Hashes:
     return hashes * (signs[:, None] if axis == -2 else signs)
 
 
-def _pairs_of(thumbnails: Thumbnails, hashes: Hashes, rows: range, similarity: float) -> Pairs:
+def _pairs_of(
+    thumbnails: Thumbnails, shared: Shared, hashes: Hashes, rows: range, similarity: float
+) -> Pairs:
     """The pairs whose first image is in a block of rows."""
     block, later = hashes[rows.start : rows.stop], hashes[rows.start :].reshape(-1, FREQUENCIES**2)
-    nearest = np.full((len(block), len(later)), -1.0, np.float32)
-    view_of = np.zeros(nearest.shape, np.uint8)
+    places, views, nearness = [], [], []
     for view in range(VIEWS):
         seen = _orient(block, view, _flip_frequencies).reshape(len(block), -1)
-        correlation = seen @ later.T
-        nearer = correlation > nearest
-        nearest[nearer], view_of[nearer] = correlation[nearer], view
-    first, second = np.nonzero(np.triu(nearest >= CANDIDATE, 1))
-    alike = _correlations(thumbnails, first + rows.start, second + rows.start, view_of[first, second])
+        correlation = (seen @ later.T).ravel()
+        near = np.flatnonzero(correlation >= CANDIDATE)
+        places.append(near)
+        views.append(np.full(len(near), view, np.uint8))
+        nearness.append(correlation[near])
+    place, view = np.concatenate(places), np.concatenate(views)
+    nearest_first = np.argsort(-np.concatenate(nearness), kind="stable")
+    place, of_nearest = np.unique(place[nearest_first], return_index=True)
+    view = view[nearest_first][of_nearest]
+    first, second = np.divmod(place, len(later))
+    wanted = second > first
+    first, second, view = first[wanted] + rows.start, second[wanted] + rows.start, view[wanted]
+    alike = _correlations(thumbnails, shared, first, second, view)
     kept = alike >= similarity
-    return Pairs(first[kept] + rows.start, second[kept] + rows.start, alike[kept])
+    return Pairs(first[kept], second[kept], alike[kept])
 
 
 def _correlations(
     thumbnails: Thumbnails,
+    shared: Shared,
     first: Int[np.ndarray, " pairs"],
     second: Int[np.ndarray, " pairs"],
     views: UInt8[np.ndarray, " pairs"],
@@ -194,18 +231,21 @@ def _correlations(
         of_view = np.flatnonzero(views == view)
         for part in _blocks(len(of_view)):
             places = of_view[part.start : part.stop]
-            ours = _orient(thumbnails[first[places]], view, np.flip)
-            found[places] = _aligned_correlation(ours, thumbnails[second[places]])
+            ours, theirs = (_centred(thumbnails[each[places]], shared) for each in (first, second))
+            found[places] = _aligned_correlation(_orient(ours, view, np.flip), theirs)
     return found
 
 
-def _aligned_correlation(ours: Thumbnails, theirs: Thumbnails) -> Float[np.ndarray, " images"]:
-    a, b = (image - image.mean((1, 2), keepdims=True) for image in (ours / 255.0, theirs / 255.0))
-    over_shifts = np.fft.irfft2(np.fft.rfft2(a) * np.conj(np.fft.rfft2(b)), s=(SIDE, SIDE))
+def _aligned_correlation(ours: Centred, theirs: Centred) -> Float[np.ndarray, " images"]:
+    from scipy import fft  # here, as above
+
+    cores = usable_cores()
+    ours_of, theirs_of = (np.asarray(fft.rfft2(each, workers=cores)) for each in (ours, theirs))
+    over_shifts = np.asarray(fft.irfft2(ours_of * np.conj(theirs_of), s=(SIDE, SIDE), workers=cores))
     near = np.arange(-REACH, REACH + 1)
     best = over_shifts[:, near][:, :, near].max((1, 2))
-    lengths = np.linalg.norm(a, axis=(1, 2)) * np.linalg.norm(b, axis=(1, 2))
-    return (best / np.maximum(lengths, 1e-9)).astype(np.float32)
+    lengths = np.linalg.norm(ours, axis=(1, 2)) * np.linalg.norm(theirs, axis=(1, 2))
+    return (best / np.maximum(lengths, 1e-3)).astype(np.float32)
 
 
 def _blocks(count: int) -> Sequence[range]:

@@ -32,21 +32,21 @@ class Loading:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NearDuplicates:
-    """Images that differ by a flip, a quarter turn, their size, a small shift or a JPEG's losses are found.
+    """Images that differ by a flip, a quarter turn, their size, a shift of a pixel or JPEG losses are found.
 
-    They stay on one side of every split, together with the groups that they are of; `duplicates.csv` lists
-    them.
+    They and the groups that they are of stay on one side of the split; `duplicates.csv` lists them.
+    Set for drawings of 64 pixels and more; among smaller ones more are found that only resemble one another.
     """
 
-    similarity: float = 0.78
-    """Least correlation of the thumbnails of two images, above 0 to 1: 1 finds hardly more than exact copies,
-    below 0.75 drawings of few strokes are found that only resemble one another."""
+    similarity: float = 0.76
+    """Least correlation of the thumbnails of two images, above 0 to 1: 0.98 finds hardly more than exact
+    copies, below 0.75 drawings of few strokes are found that only resemble one another."""
 
     def __post_init__(self):
         """Refuses what is no correlation of near-duplicates."""
         if not 0.0 < self.similarity <= 1.0:
             raise InputError(
-                f"--duplicates.similarity {self.similarity:g}: must be above 0 and at most 1; 0.78 is usual"
+                f"--duplicates.similarity {self.similarity:g}: must be above 0 and at most 1; 0.76 is usual"
             )
 
 

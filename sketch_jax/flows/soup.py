@@ -44,7 +44,7 @@ from sketch_jax.train.checkpoints import Checkpoints
 from sketch_jax.train.host_memory import keep_freed_memory
 from sketch_jax.train.options import Selection
 from sketch_jax.train.program_cache import keep_compiled_programs
-from sketch_jax.train.run_directory import CHECKPOINTS_NAME, CONFIG_NAME, SPLIT_NAME
+from sketch_jax.train.run_directory import CHECKPOINTS_NAME, CONFIG_NAME, DUPLICATES_NAME, SPLIT_NAME
 from sketch_jax.train.state import create_state
 from sketch_jax.trees import flatten, separate
 
@@ -156,7 +156,9 @@ def write_run(pot: Pot, soup: Leaves, metrics: Mapping[str, float], facts: Mappi
     config = soup_config(first.config, output, train_on_all=not all_unseen)
     make_directory(output)
     if all_unseen:
-        shutil.copyfile(first.directory / SPLIT_NAME, output / SPLIT_NAME)
+        for name in (SPLIT_NAME, DUPLICATES_NAME):
+            if (first.directory / name).is_file():
+                shutil.copyfile(first.directory / name, output / name)
     write_atomically(output / CONFIG_NAME, json.dumps(config_to_json(config), indent=2) + "\n")
     write_atomically(output / SOUP_NAME, json.dumps(facts, indent=2) + "\n")
     setting = prepare(config, pot.console)

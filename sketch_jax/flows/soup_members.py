@@ -10,10 +10,11 @@ import numpy as np
 
 from sketch_jax.config import Config
 from sketch_jax.data.splits import held_out_fold
-from sketch_jax.errors import InputError
+from sketch_jax.errors import InputError, refuse_faults
 from sketch_jax.flows.finished import read_run_config
 from sketch_jax.flows.folds import fold_runs
 from sketch_jax.flows.members import short_names
+from sketch_jax.optim.options import ScheduleFreeAdamW, base_of
 from sketch_jax.run.trained_model import Found, find_checkpoint, read_predicting
 from sketch_jax.train.checkpoint_seal import is_sealed, read_seal
 from sketch_jax.train.run_directory import CHECKPOINTS_NAME, SPLIT_NAME
@@ -79,18 +80,29 @@ def find_members(paths: Sequence[Path]) -> Sequence[SoupMember]:
             folds, `RUN/checkpoints` for all of a run, and `RUN/checkpoints/STEP` for that one.
 
     Raises:
-        InputError: a path is nothing of these, or there is none.
+        InputError: a path is nothing of these, or there is none; or the training was schedule-free.
     """
     places = [place for path in paths for place in _expand(path)]
     if not places:
         raise InputError("there is nothing to average; name a run at least")
+    members = [(directory, find_checkpoint(directory, step)) for directory, step in places]
+    free = [f"{found.path}" for _, found in members if _is_schedule_free(found)]
+    refuse_faults(
+        "schedule-free training predicts with a mean in the optimizer's state, which is not averaged",
+        free,
+        "leave them out, or vote with them: scripts/ensemble.py",
+    )
     names = short_names(
         [directory / CHECKPOINTS_NAME / str(step) if step else directory for directory, step in places]
     )
     return [
-        SoupMember(name=name, directory=directory, found=find_checkpoint(directory, step))
-        for name, (directory, step) in zip(names, places, strict=True)
+        SoupMember(name=name, directory=directory, found=found)
+        for name, (directory, found) in zip(names, members, strict=True)
     ]
+
+
+def _is_schedule_free(found: Found) -> bool:
+    return found.config is not None and isinstance(base_of(found.config.optimizer), ScheduleFreeAdamW)
 
 
 def _expand(path: Path) -> Sequence[tuple[Path, int | None]]:

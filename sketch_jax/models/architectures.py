@@ -191,7 +191,7 @@ def refuse_unknown_hub_name(source: str) -> None:
         InputError: no such architecture.
     """
     name = source.removeprefix("hf-hub:")
-    if name.startswith("timm/") and not Path(source).exists():
+    if name.startswith("timm/") and not name.endswith(".safetensors") and not Path(source).exists():
         try:
             family_name(name.partition("@")[0])
         except InputError as error:

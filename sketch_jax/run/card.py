@@ -52,7 +52,6 @@ class Card:
                 "held_out": len(setting.data.validation_rows),
                 "test": 0 if setting.data.dataset.test is None else len(setting.data.dataset.test),
                 "skipped": dict(setting.data.dataset.skipped),
-                "near_duplicates": None if setting.data.duplicates is None else len(setting.data.duplicates),
             },
             "model": setting.start.model.name,
             "weights": list(setting.start.weights),

@@ -19,8 +19,8 @@ from sketch_jax.data.split_file import read_split, write_split
 from sketch_jax.data.splits import HoldOut, create_folds, held_out_fold, split_rows
 from sketch_jax.errors import InputError
 from sketch_jax.preprocessing import Preprocessing
-from sketch_jax.run.duplicates import DUPLICATES_NAME, Pair, group_near_duplicates, write_pairs
-from sketch_jax.train.run_directory import SPLIT_NAME, is_abandoned
+from sketch_jax.run.duplicates import Duplicates, find_near_duplicates, write_pairs
+from sketch_jax.train.run_directory import DUPLICATES_NAME, SPLIT_NAME, is_abandoned
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,8 +33,8 @@ class Data:
     train_rows: Int[np.ndarray, " train_rows"]
     validation_rows: Int[np.ndarray, " validation_rows"]
     fingerprint: str
-    duplicates: tuple[Pair, ...] | None
-    """Near-duplicates, each in one group with the other; None: they were not looked for."""
+    duplicates: Duplicates | None
+    """The near-duplicates that the split heeds; None: not looked for, or in an earlier start."""
 
 
 def load_data(config: Config, directory: Path, console: Console) -> Data:
@@ -48,16 +48,16 @@ def load_data(config: Config, directory: Path, console: Console) -> Data:
         dataset = load_source(
             config.source, progress=lambda done, total: bar.update(task, completed=done, total=total)
         )
-    duplicates = None
-    if config.duplicates is not None:
-        train, duplicates = group_near_duplicates(dataset, config.duplicates, console)
-        dataset = dataclasses.replace(dataset, train=train)
     split = HoldOut(fraction=0.0) if config.train_on_all else config.split
     split_file = directory / SPLIT_NAME
+    duplicates = None
     if split_file.is_file() and not is_abandoned(directory):
         folds = read_split(split_file, dataset.train)
     else:
-        folds = create_folds(split, dataset.train, config.seed)
+        if config.duplicates is not None:
+            duplicates = find_near_duplicates(dataset, config.duplicates, console)
+        grouped = dataset.train if duplicates is None else duplicates.grouped
+        folds = create_folds(split, grouped, config.seed)
     train_rows, validation_rows = split_rows(folds, held_out_fold(split))
     if len(train_rows) < config.batch_size:
         raise InputError(

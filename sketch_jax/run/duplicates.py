@@ -1,54 +1,37 @@
 """Near-duplicates of a run's data: found, kept on one side of the split, and listed."""
 
+import collections
 import csv
 import dataclasses
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from sketch_jax.data.duplicates import find_duplicates, join_groups, read_thumbnails
+from sketch_jax.data.duplicates import SIDE, Pairs, find_duplicates, join_groups, read_thumbnails
 from sketch_jax.data.options import NearDuplicates
 from sketch_jax.data.records import UNKNOWN_LABEL, Dataset, Examples
 from sketch_jax.files import write_atomically
+from sketch_jax.train.run_directory import DUPLICATES_NAME
 
-DUPLICATES_NAME = "duplicates.csv"
 COLUMNS = ("first", "first_part", "first_class", "second", "second_part", "second_class", "similarity")
 
 
-class Listed(NamedTuple):
-    """An image of a pair."""
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Duplicates:
+    """The near-duplicates of a data set; images are numbered through the training and then the test table."""
 
-    id: str
-    part: str
-    """`train` or `test`."""
-    class_name: str
-    """Empty where it is not known."""
-
-
-class Pair(NamedTuple):
-    """Two near-duplicates."""
-
-    first: Listed
-    second: Listed
-    similarity: float
-    """Correlation of their thumbnails."""
+    dataset: Dataset
+    pairs: Pairs
+    grouped: Examples
+    """The training images, near-duplicates in one group."""
 
 
-class Grouped(NamedTuple):
-    """Training images with their near-duplicates in one group."""
-
-    train: Examples
-    pairs: tuple[Pair, ...]
-    """The most similar first."""
-
-
-def group_near_duplicates(dataset: Dataset, options: NearDuplicates, console: Console) -> Grouped:
-    """Looks for near-duplicates among all images, training and test, and groups those that are trained on.
+def find_near_duplicates(dataset: Dataset, options: NearDuplicates, console: Console) -> Duplicates:
+    """Looks for near-duplicates among all images, training and test.
 
     Args:
         dataset: of any source.
@@ -57,63 +40,71 @@ def group_near_duplicates(dataset: Dataset, options: NearDuplicates, console: Co
 
     Raises:
         ImageError: an image cannot be decoded.
+        InputError: nearly all images are found to be alike.
     """
-    parts = {"train": dataset.train, **({} if dataset.test is None else {"test": dataset.test})}
+    train, tables = dataset.train, _tables(dataset)
+    total = sum(map(len, tables))
+    thumbnails = np.empty((total, SIDE, SIDE), np.uint8)
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("looking for near-duplicates", total=sum(map(len, parts.values())))
-        thumbnails = []
-        for examples in parts.values():
-            before = sum(map(len, thumbnails))
-            thumbnails.append(
-                read_thumbnails(
-                    examples, lambda done, _, before=before: bar.update(task, completed=before + done)
-                )
+        task = bar.add_task("looking for near-duplicates", total=2 * total)
+        first = 0
+        for table in tables:
+            thumbnails[first : first + len(table)] = read_thumbnails(
+                table, lambda done, _, first=first: bar.update(task, completed=first + done)
             )
-        found = find_duplicates(np.concatenate(thumbnails), options.similarity)
-    train = dataset.train
-    listed = [image for part, examples in parts.items() for image in _listed(part, examples)]
-    order = np.argsort(-found.similarity, kind="stable")
-    pairs = [
-        Pair(listed[found.first[place]], listed[found.second[place]], float(found.similarity[place]))
-        for place in order
-    ]
-    groups = join_groups(train.ids, train.groups, found, len(listed))
-    return Grouped(dataclasses.replace(train, groups=groups), tuple(pairs))
+            first += len(table)
+        pairs = find_duplicates(
+            thumbnails, options.similarity, lambda done, _: bar.update(task, completed=total + done)
+        )
+    groups = join_groups(train.ids, train.groups, pairs, total)
+    return Duplicates(dataset=dataset, pairs=pairs, grouped=dataclasses.replace(train, groups=groups))
 
 
-def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
-    """Writes a table with a row for each pair, whole or not at all."""
+def write_pairs(path: Path, found: Duplicates) -> None:
+    """Writes a table with a row for each pair, the most similar first, whole or not at all."""
+    described = _described(found.dataset)
+    pairs = found.pairs
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows((*pair.first, *pair.second, f"{pair.similarity:.4f}") for pair in pairs)
+    for place in np.argsort(-pairs.similarity, kind="stable").tolist():
+        first, second = described[int(pairs.first[place])], described[int(pairs.second[place])]
+        writer.writerow((*first, *second, f"{pairs.similarity[place]:.4f}"))
     write_atomically(path, text.getvalue())
 
 
-def pairs_text(pairs: Sequence[Pair]) -> str:
-    """How many pairs there are, and how many of a kind that a user should look at.
-
-    >>> pairs_text([])
-    'no near-duplicates found'
-    """
-    if not pairs:
+def pairs_text(found: Duplicates) -> str:
+    """How many pairs there are, and how many of a kind that a user should look at."""
+    pairs, train_count = found.pairs, len(found.dataset.train)
+    if not len(pairs.first):
         return "no near-duplicates found"
-    across = sum(pair.first.part != pair.second.part for pair in pairs)
-    known = [pair for pair in pairs if pair.first.class_name and pair.second.class_name]
-    two_classes = sum(pair.first.class_name != pair.second.class_name for pair in known)
-    noted = [
-        f"{count:,} of {what}"
-        for count, what in ((across, "a training and a test image"), (two_classes, "two classes"))
-        if count
-    ]
-    of_them = f", {' and '.join(noted)}" if noted else ""
-    counted = f"{len(pairs):,} {'pair' if len(pairs) == 1 else 'pairs'} of near-duplicates"
-    return f"{counted}{of_them}, listed in {DUPLICATES_NAME}"
+    labels = np.concatenate([table.labels for table in _tables(found.dataset)])
+    first, second = labels[pairs.first], labels[pairs.second]
+    across = (pairs.first < train_count) & (pairs.second >= train_count)
+    two_classes = (first != second) & (first != UNKNOWN_LABEL) & (second != UNKNOWN_LABEL)
+    largest = max(collections.Counter(found.grouped.groups or ()).values(), default=1)
+    counted = {
+        "of a training and a test image": int(across.sum()),
+        "of two classes": int(two_classes.sum()),
+    }
+    noted = " and ".join(f"{count:,} {what}" for what, count in counted.items() if count)
+    return (
+        f"{len(pairs.first):,} {'pair' if len(pairs.first) == 1 else 'pairs'} of near-duplicates"
+        + (f", {noted}" if noted else "")
+        + (f", in groups of up to {largest:,}" if found.dataset.train.groups is None and largest > 2 else "")
+        + f", listed in {DUPLICATES_NAME}"
+    )
 
 
-def _listed(part: str, examples: Examples) -> Sequence[Listed]:
-    names = examples.class_names
+def _tables(dataset: Dataset) -> Sequence[Examples]:
+    return [dataset.train] if dataset.test is None else [dataset.train, dataset.test]
+
+
+def _described(dataset: Dataset) -> Sequence[tuple[str, str, str]]:
+    """Id, part and class of each image; the class is empty where it is not known."""
+    names = dataset.train.class_names
     return [
-        Listed(image, part, "" if label == UNKNOWN_LABEL else names[label])
-        for image, label in zip(examples.ids, examples.labels.tolist(), strict=True)
+        (image, part, "" if label == UNKNOWN_LABEL else names[label])
+        for part, table in zip(("train", "test"), _tables(dataset), strict=False)
+        for image, label in zip(table.ids, table.labels.tolist(), strict=True)
     ]

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import jax
+import numpy as np
 from jaxtyping import Array, Key
 
 from sketch_jax.config import Config
@@ -101,5 +102,5 @@ def _rate_of(config: Config, start: Start, division: Division) -> RateOf:
     return create_rate_of(config.rates, start.model, [*paths, *factors], stacked=STACKED in start.params)
 
 
-def _shape(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+def _shape(leaf: jax.Array | np.ndarray) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from jax import numpy as jnp
 
 from sketch_jax.config import Config, config_from_json
@@ -15,16 +16,18 @@ from sketch_jax.errors import InputError
 from sketch_jax.metric_names import HIGHER_IS_BETTER
 from sketch_jax.models.low_rank import factor_paths
 from sketch_jax.models.tuning_options import Everything
+from sketch_jax.optim.optimizer import create_optimizer, predicting_params
 from sketch_jax.optim.options import ScheduleFreeAdamW, base_of
-from sketch_jax.run.phases import tuning_stages
+from sketch_jax.run.phases import create_phases, tuning_stages
 from sketch_jax.run.setting import load_start
 from sketch_jax.train.checkpoint_arrays import read_leaves
 from sketch_jax.train.checkpoints import Checkpoints
 from sketch_jax.train.division import Division, divide, keep_frozen_as, whole
 from sketch_jax.train.options import Swa, averages_predict
+from sketch_jax.train.packing import leaves_by_path
 from sketch_jax.train.run_directory import CHECKPOINTS_NAME, CONFIG_NAME, read_config_json
 from sketch_jax.train.start import Start
-from sketch_jax.trees import Tree, flatten, separate, unflatten
+from sketch_jax.trees import Tree, flatten, separate, stack_blocks, stacked_path, unflatten, unstack_blocks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,13 +53,15 @@ def load_trained(directory: Path) -> TrainedModel:
         directory: of the run.
 
     Raises:
-        InputError: there is no finished checkpoint, the optimizer was schedule-free, or the start weights are
-            gone or have changed.
+        InputError: there is no finished checkpoint, or the start weights are needed and are gone or have
+            changed.
     """
     found = find_checkpoint(directory)
     config, record = found.config, found.record
     values = unflatten(read_predicting(found))
     params = values["trainable"]
+    if config is not None and isinstance(base_of(config.optimizer), ScheduleFreeAdamW):
+        params = _mean_of_schedule_free(config, params, record, found.path)
     if config is not None:
         params = _complete(config, params, record, found.path)
     return TrainedModel(
@@ -90,7 +95,7 @@ def find_checkpoint(directory: Path, step: int | None = None) -> Found:
         step: of another checkpoint that is wanted instead; None: of none.
 
     Raises:
-        InputError: there is no finished checkpoint, or none of this step, or the optimizer was schedule-free.
+        InputError: there is no finished checkpoint, or none of this step.
     """
     checkpoints = directory / CHECKPOINTS_NAME
     config = _config(directory)
@@ -104,11 +109,6 @@ def find_checkpoint(directory: Path, step: int | None = None) -> Found:
     if step is not None and step not in steps:
         there = ", ".join(map(str, steps))
         raise InputError(f"{checkpoints / str(step)}: is no finished checkpoint; those there are {there}")
-    if config is not None and isinstance(base_of(config.optimizer), ScheduleFreeAdamW):
-        raise InputError(
-            f"{checkpoints}: schedule-free training predicts with a mean that lies in the optimizer's state, "
-            "which is not read here; take the run's predictions, or train with another optimizer"
-        )
     last = best is None or (config is not None and isinstance(config.averaging, Swa))
     chosen = step if step is not None else steps[-1] if best is None or last else best[0]
     return Found(
@@ -129,6 +129,23 @@ def read_predicting(found: Found) -> dict[str, np.ndarray]:
 def _config(directory: Path) -> Config | None:
     """The configuration of a run; None: checkpoints are all there is, so everything was trained."""
     return config_from_json(read_config_json(directory)) if (directory / CONFIG_NAME).is_file() else None
+
+
+def _mean_of_schedule_free(config: Config, trainable: Tree, record: Mapping[str, Any], origin: Path) -> Tree:
+    """The mean that schedule-free training predicts with, from the weights and the optimizer's state."""
+    phases = create_phases(config, _start(config, record, origin), 1)
+    if any(stacked_path(path) != path for path in flatten(trainable)) and config.model.scan_blocks:
+        trainable = stack_blocks(trainable)
+    division = _division_of([phase.division for phase in phases], trainable, origin)
+    rate_of = next(phase.rate_of for phase in phases if phase.division is division)
+    optimizer = create_optimizer(config.optimizer, optax.constant_schedule(0.0), rate_of)
+    template = jax.eval_shape(optimizer.init, trainable)
+    stored = read_leaves(origin, ["opt_state/"])
+    state = jax.tree.unflatten(
+        jax.tree.structure(template), [stored[f"opt_state/{path}"] for path in leaves_by_path(template)]
+    )
+    mean = predicting_params(config.optimizer, trainable, state, rate_of)
+    return jax.tree.map(np.asarray, unstack_blocks(mean))
 
 
 def _complete(config: Config, trainable: Tree, record: Mapping[str, Any], origin: Path) -> Tree:

@@ -17,9 +17,13 @@ from sketch_jax.train.differences import differences
 CONFIG_NAME = "config.json"
 CARD_NAME = "run.json"
 SPLIT_NAME = "split.csv"
+DUPLICATES_NAME = "duplicates.csv"
 CHECKPOINTS_NAME = "checkpoints"
 LOCK_NAME = ".lock"
-OF_A_START = (CONFIG_NAME, CARD_NAME, SPLIT_NAME, "metrics.jsonl", "events.out.tfevents.*")
+OF_A_START = (
+    *(CONFIG_NAME, CARD_NAME, SPLIT_NAME, DUPLICATES_NAME),
+    *("metrics.jsonl", "events.out.tfevents.*"),
+)
 """What a start writes before its first checkpoint."""
 
 

@@ -102,7 +102,7 @@ def choose_rows(
     ):
         raise InputError(
             f"{origin}: has no classifier whose rows a new one could start from, as --model.head.rows or "
-            "classes of the same names ask; leave the option out, or take weights trained to classify"
+            "classes of the same names ask; take weights that were trained to classify, or none of their rows"
         )
     count = min(leaf.shape[-1] for leaf in pretrained.values())
     beyond = sorted({row for row in rows if row is not None and row >= count})

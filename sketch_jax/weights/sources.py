@@ -24,7 +24,8 @@ HUB_PREFIX = "hf-hub:"
 DIRECTORY_PREFIX = "local-dir:"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?")
 _HUB_ADDRESS = re.compile(
-    r"(?:https?://(?:www\.)?(?:huggingface\.co|hf\.co)/|hf_hub:|hf://)([\w.-]+/[\w.-]+).*"
+    r"(?:https?://(?:www\.)?(?:huggingface\.co|hf\.co)/|hf_hub:|hf://)([\w.-]+/[\w.-]+)"
+    r"(?:(?:@|/tree/|/blob/|/resolve/)([\w.-]+))?.*"
 )
 
 
@@ -56,6 +57,10 @@ def open_weights(source: str, cache_directory: Path | None = None) -> Weights:
     """
     if source in ("", DIRECTORY_PREFIX, HUB_PREFIX):
         raise InputError(f"{source!r} names no weights; write a name or a path, or None for no weights")
+    address = _HUB_ADDRESS.fullmatch(source)
+    if address is not None:
+        revision = f"@{address[2]}" if address[2] else ""
+        raise InputError(f"{source!r} is no name of weights here; write {address[1]}{revision}")
     path = Path(source.removeprefix(DIRECTORY_PREFIX)).expanduser()
     if source.startswith(DIRECTORY_PREFIX) or path.is_dir():
         return _open_directory(path)
@@ -65,9 +70,6 @@ def open_weights(source: str, cache_directory: Path | None = None) -> Weights:
         return _open_file(path)
     if _HUB_NAME.fullmatch(source):
         return _open_hub(source, cache_directory)
-    address = _HUB_ADDRESS.fullmatch(source)
-    if address is not None:
-        raise InputError(f"{source!r} is no name of weights here; write {address[1]}")
     raise InputError(
         f"{source!r} names no weights: write a hub name (timm/resnet18.a1_in1k), local-dir:DIRECTORY "
         "(with config.json and model.safetensors), the path of a .safetensors file, or None for no weights"

@@ -11,6 +11,7 @@ from sketch_jax.data.decode import decode_image
 from sketch_jax.data.doodles import SUBJECTS, Doodles, load_doodles
 from sketch_jax.data.duplicates import Pairs, find_duplicates, join_groups, read_thumbnails, thumbnail
 from sketch_jax.data.options import NearDuplicates
+from sketch_jax.errors import InputError
 
 USUAL = NearDuplicates().similarity
 
@@ -64,6 +65,40 @@ def test_what_was_done_to_a_copy_does_not_hide_it(drawings, change):
     assert sum(first != second for first, second in found) <= 0.02 * len(images)
 
 
+@pytest.mark.parametrize("side", [32, 48])
+def test_small_images_that_are_shifted_by_a_pixel_are_found(drawings, side):
+    sized = [np.asarray(Image.fromarray(pixels).resize((side, side))) for pixels in drawings[1]]
+    pairs = find_duplicates(np.stack([thumbnail(pixels) for pixels in (*sized, *map(shifted, sized))]), USUAL)
+    assert (pairs.second - pairs.first == len(sized)).sum() >= 0.95 * len(sized)
+
+
+def barred(pixels):
+    height, width = pixels.shape[:2]
+    wide = np.zeros((height, width * 4 // 3, 3), np.uint8)
+    wide[:, width // 6 : width // 6 + width] = pixels
+    return wide
+
+
+def test_bars_that_all_images_have_make_them_no_duplicates(drawings):
+    images = [barred(pixels) for pixels in drawings[1]]
+    copies = [pixels[:, ::-1] for pixels in images]
+    pairs = find_duplicates(np.stack([thumbnail(pixels) for pixels in (*images, *copies)]), USUAL)
+    right = pairs.second - pairs.first == len(images)
+    assert right.sum() >= 0.95 * len(images)
+    assert (~right).sum() <= 0.04 * len(images)
+
+
+def test_images_that_look_alike_altogether_are_refused_with_a_remedy():
+    alike = np.random.default_rng(0).integers(0, 9, (200, 64, 64), np.uint8)
+    alike[:150, 20:40, 10:50] += 200
+    with pytest.raises(InputError) as caught:
+        find_duplicates(alike, 0.5)
+    assert str(caught.value) == (
+        "--duplicates.similarity 0.5: 12,400 pairs of near-duplicates among 200 of 200 images; they look "
+        "alike altogether, so raise it, or leave --duplicates.kind out"
+    )
+
+
 def test_copies_of_real_drawings_are_found_and_two_drawings_are_none(quickdraw):
     files = sorted(quickdraw.glob("train/*/*.png"))[::10]
     images = [decode_image(path) for path in files]
@@ -78,7 +113,7 @@ def test_copies_of_real_drawings_are_found_and_two_drawings_are_none(quickdraw):
 
 
 def test_flips_and_turns_leave_the_similarity_one(drawings):
-    pixels = drawings[1][0]
+    pixels = drawings[1][0][:, 8:]
     for flip, turns in itertools.product((False, True), range(4)):
         side = pixels[:, ::-1] if flip else pixels
         turned = np.ascontiguousarray(np.rot90(side, turns))
@@ -134,6 +169,12 @@ def test_near_duplicates_and_the_groups_they_had_are_joined():
     assert join_groups(ids, groups, pairs_of((0, 2)), 5) == ("x", "x", "x", "z", "z")
     assert join_groups(ids, groups, pairs_of(), 5) == ("x", "y", "y", "z", "z")
     assert join_groups(ids, None, pairs_of(), 5) is None
+
+
+def test_a_pair_within_a_group_or_outside_changes_no_groups():
+    ids, groups = ["a", "b", "c"], ["x", "y", "x"]
+    assert join_groups(ids, groups, pairs_of((0, 2), (1, 3)), 4) == ("x", "y", "x")
+    assert join_groups(ids, None, pairs_of((1, 3)), 4) is None
 
 
 def test_two_images_that_are_like_a_third_of_another_part_are_joined():

@@ -1,11 +1,12 @@
 """Optimizers and schedules in whole runs: what they do to the rate, and that a stopped run goes on alike."""
 
+import dataclasses
 import shutil
 
 import jax
 import numpy as np
 import pytest
-from command import TINY, final_state, here, metrics
+from command import TINY, final_state, finish, here, metrics
 from rich.console import Console
 
 from sketch_jax.config import Config, read_config
@@ -13,7 +14,6 @@ from sketch_jax.data.doodles import Doodles
 from sketch_jax.data.options import Loading
 from sketch_jax.data.pipeline import evaluation_batches
 from sketch_jax.data.splits import HoldOut
-from sketch_jax.errors import InputError
 from sketch_jax.models.model_options import ModelOptions
 from sketch_jax.optim.optimizer import predicting_params
 from sketch_jax.optim.options import Muon, Sam
@@ -24,23 +24,26 @@ from sketch_jax.run.texts import rate_text
 from sketch_jax.run.trained_model import load_trained
 from sketch_jax.train.checkpoint_arrays import read_leaves
 from sketch_jax.train.step import make_predict_step
+from sketch_jax.trees import flatten
 
 FILE = """
 from sketch_jax.config import Config
 from sketch_jax.optim.options import *
 from sketch_jax.optim.schedule_options import *
+from sketch_jax.models.model_options import ModelOptions
+from sketch_jax.models.tuning_options import *
 
 def get_config():
     return Config(name="recipe", {fields})
 """
 
 
-def run(directory, fields, *options):
+def run(directory, fields, *options, command=here):
     """Runs the command with a configuration of these fields, shrunken; writes to `directory / run`."""
     file = directory / "recipe.py"
     file.write_text(FILE.format(fields=fields))
     small = [*TINY, "--model.name", "test_vit", "--checkpointing.keep-last", "99"]
-    return here(str(file), *small, "--output-dir", str(directory / "run"), *options)
+    return command(str(file), *small, "--output-dir", str(directory / "run"), *options)
 
 
 def arrays(directory, step):
@@ -64,7 +67,7 @@ def test_a_plateau_lowers_the_rate_and_a_run_that_was_stopped_within_an_epoch_en
     assert expected["opt_state/rate_factor"] == 0.25
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "12")
     shutil.rmtree(tmp_path / "run" / "predictions")
-    again = run(tmp_path, fields, *options)
+    again = run(tmp_path, fields, *options, command=finish)
     assert "going on from the checkpoint of step 9" in again.stdout, again.stderr
     found = arrays(tmp_path, 12)
     assert found.keys() == expected.keys()
@@ -87,8 +90,30 @@ def test_schedule_free_training_predicts_with_the_mean_of_its_weights(tmp_path):
     found = load_predictions(tmp_path / "run" / "predictions" / "test.npz").logits
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
     assert np.abs(found - predict(state.trainable, state.statistics, images)).max() > 1e-2
-    with pytest.raises(InputError, match="schedule-free training predicts with a mean that lies in the opt"):
-        load_trained(tmp_path / "run")
+    exported = flatten(load_trained(tmp_path / "run").params)
+    for path, leaf in flatten(mean).items():
+        np.testing.assert_allclose(exported[path], leaf, rtol=0, atol=1e-7, err_msg=path)
+
+
+@pytest.mark.parametrize("tuning", ["Lora()", "HeadOnly()"])
+def test_the_mean_of_schedule_free_training_is_read_whatever_was_trained_at_whatever_rates(tmp_path, tuning):
+    fields = (
+        f"optimizer=ScheduleFreeAdamW(learning_rate=4e-2), schedule=Constant(), tuning={tuning}, "
+        "rates=Rates(layer_decay=0.7), model=ModelOptions(name='test_vit', scan_blocks=True)"
+    )
+    done = run(tmp_path, fields, "--epochs", "1", "--model.scan-blocks", "True")
+    assert done.returncode == 0, done.stderr
+    config = read_config(tmp_path / "run" / "config.json")
+    single = dataclasses.replace(config, model=dataclasses.replace(config.model, scan_blocks=False))
+    setting = prepare(single, Console(quiet=True))
+    test, start = setting.data.dataset.test, setting.start
+    (batch,) = evaluation_batches(test, np.arange(len(test)), start.preprocessing, batch_size=12)
+    trained = load_trained(tmp_path / "run")
+    predict = jax.jit(make_predict_step(start.model, start.preprocessing))
+    ours = predict(trained.params, trained.statistics, batch.images)
+    found = load_predictions(tmp_path / "run" / "predictions" / "test.npz").logits
+    np.testing.assert_allclose(ours, found, rtol=0, atol=1e-4)
+    assert np.abs(ours - predict(start.params, start.statistics, batch.images)).max() > 1e-2
 
 
 def config(directory, **changes):

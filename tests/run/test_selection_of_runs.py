@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from command import card, metrics, tiny
+from command import card, metrics, tiny, tiny_process
 
 from sketch_jax.config import Config
 from sketch_jax.errors import InputError
@@ -35,7 +35,7 @@ def test_a_run_ends_once_its_metric_has_not_bettered_and_goes_on_with_what_it_kn
     shutil.copytree(straight, broken)
     shutil.rmtree(broken / "checkpoints" / "12")
     for directory, begins in ((broken, 8), (straight, 12)):
-        done = tiny(directory, *STANDING)
+        done = tiny_process(directory, *STANDING)
         assert done.returncode == 0, done.stderr
         assert f"going on from the checkpoint of step {begins}" in done.stdout
         assert "training ends early" in done.stdout

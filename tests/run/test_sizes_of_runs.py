@@ -5,7 +5,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from command import TINY, final_state, here, metrics
+from command import TINY, final_state, finish, here, metrics
 from jax import numpy as jnp
 
 from sketch_jax.models.architectures import create_model
@@ -25,12 +25,12 @@ def get_config():
 """
 
 
-def run(directory, stages, *options):
+def run(directory, stages, *options, command=here):
     """Runs the command at 32 px, in epochs of four steps; writes to `directory / run`."""
     file = directory / "sizes.py"
     file.write_text(CONFIG.format(stages=stages))
     small = [*TINY, "--model.name", "test_vit", "--epochs", "4", "--checkpointing.keep-last", "99"]
-    return here(str(file), *small, "--output-dir", str(directory / "run"), *options)
+    return command(str(file), *small, "--output-dir", str(directory / "run"), *options)
 
 
 def test_stages_train_at_their_sizes_and_a_run_that_was_stopped_within_one_ends_bit_equal(tmp_path):
@@ -47,7 +47,7 @@ def test_stages_train_at_their_sizes_and_a_run_that_was_stopped_within_one_ends_
     straight, lines = final_state(tmp_path / "run"), metrics(tmp_path / "run")
     for step in (7, 8, 9, 10, 11, 12, 13, 14, 15, 16):
         shutil.rmtree(tmp_path / "run" / "checkpoints" / str(step), ignore_errors=True)
-    done = run(tmp_path, stages, "--checkpointing.every-steps", "3")
+    done = run(tmp_path, stages, "--checkpointing.every-steps", "3", command=finish)
     assert done.returncode == 0, done.stderr
     assert "going on from the checkpoint of step 6" in done.stdout
     again = final_state(tmp_path / "run")

@@ -1,7 +1,7 @@
 """Whole runs over stacked blocks: what they learn and what lies on disk."""
 
 import numpy as np
-from command import card, tiny
+from command import card, tiny, tiny_process
 
 from sketch_jax.predictions import load_predictions
 from sketch_jax.train.checkpoint_arrays import read_leaves
@@ -26,7 +26,7 @@ def test_a_run_over_stacked_blocks_learns_and_keeps_what_single_blocks_do(tmp_pa
         np.testing.assert_allclose(found[path], leaf, rtol=0, atol=2e-3, err_msg=path)
     logits = [load_predictions(run / "predictions" / "test.npz").logits for run in (single, stacked)]
     np.testing.assert_allclose(logits[1], logits[0], rtol=0, atol=0.05)
-    again = tiny(stacked, *OPTIONS, "--model.scan-blocks", "True")
+    again = tiny_process(stacked, *OPTIONS, "--model.scan-blocks", "True")
     assert again.returncode == 0, again.stderr
     assert "all 8 steps are done already: predicting again" in again.stdout
     restored = load_predictions(stacked / "predictions" / "test.npz").logits

@@ -70,5 +70,5 @@ def test_rows_beyond_the_pretrained_classifier_are_refused():
 
 
 def test_rows_of_weights_without_a_classifier_are_refused():
-    with pytest.raises(InputError, match=r"whose rows a new one could start from, as .*; leave"):
+    with pytest.raises(InputError, match=r"whose rows a new one could start from, as .*; take weights"):
         fit_small(state_dict(None), state_dict(3), rows=(0, 1, 2))

@@ -132,17 +132,19 @@ def test_a_single_file_of_another_name_takes_no_config_from_its_directory(tmp_pa
 
 
 @pytest.mark.parametrize(
-    "address",
+    ("address", "revision"),
     [
-        "https://huggingface.co/timm/resnet18.a1_in1k",
-        "http://www.hf.co/timm/resnet18.a1_in1k/tree/main",
-        "hf_hub:timm/resnet18.a1_in1k",
-        "hf://timm/resnet18.a1_in1k",
+        ("https://huggingface.co/timm/resnet18.a1_in1k", ""),
+        ("http://www.hf.co/timm/resnet18.a1_in1k/tree/main", "@main"),
+        ("https://huggingface.co/timm/resnet18.a1_in1k/blob/491b427/model.safetensors", "@491b427"),
+        ("hf_hub:timm/resnet18.a1_in1k@491b427", "@491b427"),
+        ("hf://timm/resnet18.a1_in1k", ""),
     ],
 )
-def test_an_address_of_the_hub_is_refused_with_the_name_to_write(address):
-    with pytest.raises(InputError, match=r"is no name of weights here; write timm/resnet18.a1_in1k$"):
+def test_an_address_of_the_hub_is_refused_with_the_name_to_write(address, revision):
+    with pytest.raises(InputError) as caught:
         open_weights(address)
+    assert str(caught.value).endswith(f"is no name of weights here; write timm/resnet18.a1_in1k{revision}")
 
 
 def test_a_directory_of_our_own_layout_gives_timms_names_and_layout(tmp_path):
