@@ -27,6 +27,7 @@ from sketch_jax.data.folder import Folder
 from sketch_jax.data.sampling import ClassBalanced
 from sketch_jax.data.splits import KFold
 from sketch_jax.errors import InputError
+from sketch_jax.flows import head_grid
 from sketch_jax.flows.features import plan_views, stored_features
 from sketch_jax.flows.head_grid import HeadTraining, Orders, predict_heads, train_heads
 from sketch_jax.flows.probe import ProbeOptions, draw_orders, head_of, run_probe
@@ -135,6 +136,17 @@ def test_a_head_of_a_grid_ends_as_one_that_is_trained_alone(optimizer):
                 np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     answers = predict_heads(training.head, head_of(together, 0, 1), features[:, 0], np.arange(40))
     assert (answers.argmax(axis=1) == np.asarray(labels)).mean() > 0.8
+
+
+@pytest.mark.parametrize("heads_at_a_time", [1, 2, 5])
+def test_heads_that_wait_for_one_another_end_as_those_side_by_side(heads_at_a_time, monkeypatch):
+    training, (start, features, labels, orders, table, epoch) = grid((1e-2, 1e-1), 3)
+    together = train_heads(training, start, features, labels, orders, table, epoch)
+    one = sum(leaf.nbytes for leaf in jax.tree.leaves(start)) / 3
+    monkeypatch.setattr(head_grid, "CACHE_BYTES", heads_at_a_time * (3 * one + 20))  # Adam keeps two more
+    waiting = train_heads(training, start, features, labels, orders, table, epoch)
+    for found, expected in zip(jax.tree.leaves(waiting), jax.tree.leaves(together), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_steps_are_reported_epoch_by_epoch():
