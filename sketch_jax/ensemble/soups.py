@@ -33,10 +33,15 @@ def mix(first: Leaves, second: Leaves, share: float) -> dict[str, np.ndarray]:
         second: leaves of the same paths and shapes.
         share: 0 is the first, 1 the second.
     """
-    return {
-        path: np.asarray(leaf, np.float32) + np.float32(share) * (second[path].astype(np.float32) - leaf)
-        for path, leaf in first.items()
-    }
+    return {path: _mix_leaf(leaf, second[path], np.float32(share)) for path, leaf in first.items()}
+
+
+def _mix_leaf(first: np.ndarray, second: np.ndarray, share: np.float32) -> np.ndarray:
+    """One array is made, none beside it: members are large."""
+    moved = np.subtract(second, first, dtype=np.float32)
+    moved *= share
+    moved += first
+    return moved
 
 
 def uniform_soup(members: Sequence[Loader]) -> dict[str, np.ndarray]:
