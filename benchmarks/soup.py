@@ -12,7 +12,6 @@ and of reading the files. The kernel's copies of the files are dropped before ea
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -61,10 +60,12 @@ def average(directory: Path) -> dict[str, Any]:
     """What one process takes to average all checkpoints."""
     from sketch_jax.ensemble.soups import uniform_soup
     from sketch_jax.train.checkpoint_arrays import read_leaves
+    from sketch_jax.train.host_memory import keep_freed_memory
 
     def loader(path: Path) -> Any:
         return lambda: read_leaves(path, ["trainable/", "statistics/"])
 
+    keep_freed_memory()  # as scripts/soup.py does
     loaders = [loader(path) for path in checkpoints_of(directory)]
     loaders[0]()  # loads orbax, too
     before, began = _peak(), time.perf_counter()
@@ -96,7 +97,9 @@ def drop_copies() -> bool:
 
 
 def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Of this program alone; getrusage tells that of the process that started it where it was larger."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
-"""quickdraw24 by five models, each with another fifth held out, whose mean answers: images to submission in minutes.
+"""quickdraw24 by five models, each with another fifth held out; their mean answers the test images.
 
-python -m sketch_jax.main --config configs/quickdraw_folds.py --source.root DIR --model.pretrained local-dir:PATH
+python -m sketch_jax.main --config configs/quickdraw_folds.py --source.root DIR
 
-Source: docs/ensembles.md. Needs: 2 cores, 12 minutes. Expected, out of fold: 0.935 (quickdraw_tuned.py: 0.905).
+Source: docs/ensembles.md. Needs: 2 cores, 12 minutes, and the weights' place by --model.pretrained
+local-dir:PATH. Expected, out of fold: 0.935 (quickdraw_tuned.py: 0.905), one seed.
 """
 
 from sketch_jax.augment.options import Augmentation

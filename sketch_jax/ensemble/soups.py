@@ -46,9 +46,10 @@ def _mix_leaf(first: np.ndarray, second: np.ndarray, share: np.float32) -> np.nd
 
 def uniform_soup(members: Sequence[Loader]) -> dict[str, np.ndarray]:
     """The mean of all members."""
-    mean = dict(members[0]())
+    mean = {path: np.array(leaf, np.float32) for path, leaf in members[0]().items()}
     for count, load in enumerate(members[1:], 2):
-        mean = mix(mean, load(), 1.0 / count)
+        for path, leaf in load().items():
+            mean[path] += (leaf - mean[path]) * np.float32(1.0 / count)
     return mean
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import traceback
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from sketch_jax.errors import InputError, refuse_faults
 from sketch_jax.train.checkpoint_seal import DamagedError, Seal, check_files, read_seal
 from sketch_jax.train.differences import differences
+from sketch_jax.train.host_memory import return_freed_memory
 from sketch_jax.train.packing import pack, parse_description, unpack
 
 PACKED_NAME = "packed"
@@ -134,14 +136,32 @@ def read_leaves(directory: str | os.PathLike[str], prefixes: Sequence[str]) -> d
     path = Path(directory)
     try:
         seal = read_seal(path)
-        check_files(path, seal)
+        found = [name for name in (*seal.packed, *seal.arrays) if name.startswith(tuple(prefixes))]
+        return_freed_memory()  # of what was read before, too
+        leaves = _read_while_checked(path, seal, dict.fromkeys(found))
     except DamagedError as damage:
         raise InputError(
             f"{path}: this checkpoint is damaged or unfinished: {damage}; use another"
         ) from damage
-    found = [name for name in (*seal.packed, *seal.arrays) if name.startswith(tuple(prefixes))]
-    with contextlib.closing(create_checkpointer()) as checkpointer:
-        return read_arrays(checkpointer, path, seal, dict.fromkeys(found))
+    return_freed_memory()
+    return leaves
+
+
+def _read_while_checked(path: Path, seal: Seal, wanted: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Reads arrays while the files are checked, so that they come from the disk once.
+
+    Raises:
+        DamagedError: the files are not as they were written.
+    """
+    with ThreadPoolExecutor(1) as pool, contextlib.closing(create_checkpointer()) as checkpointer:
+        checked = pool.submit(check_files, path, seal)
+        try:
+            leaves = read_arrays(checkpointer, path, seal, wanted)
+        except Exception:
+            checked.result()  # what is damaged is why it cannot be read
+            raise
+        checked.result()
+    return leaves
 
 
 def refuse_other_leaves(place: Path, stored: Mapping[str, str], wanted: Mapping[str, str]) -> None:

@@ -56,6 +56,16 @@ def keep_freed_memory() -> bool:
     return True
 
 
+def return_freed_memory() -> None:
+    """Gives what is freed in any heap back to the system, now, also where it is kept otherwise.
+
+    Checkpoints are read through buffers in the heaps of many threads. Without this a process that reads one
+    of 340 MB after the other keeps 200 MB more with each.
+    """
+    if sys.platform.startswith("linux") and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
+
+
 def address_space_is_free() -> bool:
     """Whether a process may have more than it uses: no limit (`ulimit -v`, `-d`), no strict overcommit."""
     limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
