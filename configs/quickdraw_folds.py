@@ -2,7 +2,7 @@
 
 python -m sketch_jax.main --config configs/quickdraw_folds.py --source.root DIR
 
-Source: docs/ensembles.md. Needs: 2 cores, 12 minutes, and the weights' place by --model.pretrained
+Source: docs/ensembles.md. Needs: 2 cores, 3 minutes a fold, and the weights' place by --model.pretrained
 local-dir:PATH. Expected, out of fold: 0.935 (quickdraw_tuned.py: 0.905), one seed.
 """
 

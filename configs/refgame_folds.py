@@ -2,7 +2,7 @@
 
 python -m sketch_jax.main --config configs/refgame_folds.py --source.root DIR
 
-Source: docs/ensembles.md. Needs: 2 cores, 15 minutes, and the weights' place by --model.pretrained
+Source: docs/ensembles.md. Needs: 2 cores, 3 minutes a fold, and the weights' place by --model.pretrained
 local-dir:PATH. Expected, out of fold: 0.603 (refgame.py with AdamW 4e-3: 0.574), one seed.
 """
 
