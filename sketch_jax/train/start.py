@@ -84,11 +84,7 @@ def create_start(
     Raises:
         InputError: unknown architecture, or weights that cannot be read or do not fit.
     """
-    if options.name is not None:
-        family_name(options.name)  # misspelt names are refused before anything is loaded
-    if options.pretrained is not None:
-        refuse_unknown_hub_name(options.pretrained)
-    weights = None if options.pretrained is None else open_converted(options.pretrained)
+    weights = _open_weights(options)
     config = {} if weights is None else weights.config
     named, arguments = architecture_from(config)
     name = options.name or named
@@ -121,6 +117,16 @@ def create_start(
         weights=[*lines, *_rows_text(rows, class_names, other_names), *_unstated(weights)],
         fingerprint=None if weights is None else weights.fingerprint,
     )
+
+
+def _open_weights(options: ModelOptions) -> Weights | None:
+    """The start weights, opened; misspelt names are refused before."""
+    if options.name is not None:
+        family_name(options.name)
+    if options.pretrained is None:
+        return None
+    refuse_unknown_hub_name(options.pretrained)
+    return open_converted(options.pretrained)
 
 
 def _unstated(weights: Weights | None) -> Sequence[str]:

@@ -37,6 +37,11 @@ def test_a_directory_may_be_called_like_weights_of_the_hub(tmp_path, monkeypatch
     assert start(name=None, pretrained="timm/of_mine.best").model.name == "test_vit"
 
 
+def test_a_missing_file_in_a_directory_called_timm_is_no_name_of_the_hub():
+    with pytest.raises(InputError, match=r"timm/mine.safetensors: no such file"):
+        start(name="resnet18", pretrained="timm/mine.safetensors")
+
+
 def test_classes_without_a_row_and_names_of_no_class_are_told(tmp_path):
     classes_of(tmp_path / "weights", ["ant", "bee"])
     (tmp_path / "rows.json").write_text('{"cat": 1, "dgo": 0}')
