@@ -2,11 +2,11 @@
 
     python benchmarks/soup.py --members 40 --model vit_base_patch16_224 --directory DIR
 
-Trains a run of one step an epoch there that keeps all its checkpoints (by SGD, so that they hold the
-parameters alone), unless it is there already; then a process of its own averages the checkpoints. Prints one
-JSON line: bytes of a member, the highest memory of that process before and in averaging, seconds of averaging
-and of reading the files. The kernel's copies of the files are dropped before each, which needs root; else
-`cold` is false.
+Trains a run of one step an epoch there that keeps all its checkpoints, unless it is there already (by SGD,
+whose state is as large as the parameters: files are twice as large as members); then a process of its own
+averages the checkpoints. Prints one JSON line: bytes of a member, the highest memory of that process before
+and in averaging, seconds of averaging and of reading the files. The kernel's copies of the files are dropped
+before each, which needs root; else `cold` is false.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 python -m sketch_jax.main --config configs/quickdraw_tuned.py --source.root DIR --folds 5
 
-Source: docs/log.md, 2026-11-27. Needs: 2 cores, 4 minutes for five folds, and the weights' place by
+Source: docs/log.md, 2026-11-27. Needs: 2 cores, 5 minutes for five folds, and the weights' place by
 --model.pretrained local-dir:PATH. Expected, out of fold: 0.905 (quickdraw.py: 0.873), one seed.
 """
 

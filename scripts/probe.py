@@ -4,7 +4,7 @@
 
 The pooled features of every image, and of so many augmented views of each training image (for every stage of
 a curriculum), are kept in ~/.cache/sketch_jax/features under a hash of all that they depend on; a pass that
-was stopped goes on. Heads of all folds, seeds and rates are then trained side by side, as the config's loss,
+was stopped goes on. Heads of all folds, seeds and rates are then trained together, as the config's loss,
 optimizer, schedule, epochs and batch size say. Every other option is a field of the config, as for
 sketch_jax.main; what such heads do not heed (averaging, sampling, patience, …) is refused. Writes, below
 runs/NAME-probe, predictions/TRIAL of every trial, which scripts/ensemble.py takes as members, and those of

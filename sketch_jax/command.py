@@ -10,7 +10,6 @@ from sketch_jax.errors import InputError
 OUT_OF_MEMORY = re.compile(r"RESOURCE_EXHAUSTED: .*(out of memory|allocat).*", re.IGNORECASE)
 """What XLA says where an array or a program finds no room in a device's memory."""
 
-
 SMALLER = "take a smaller model or smaller images"
 """What helps any command where a device has no room."""
 

@@ -39,8 +39,8 @@ class NearDuplicates:
     """
 
     similarity: float = 0.76
-    """Least correlation of the thumbnails of two images, above 0 to 1: 0.98 finds hardly more than exact
-    copies, below 0.75 drawings of few strokes are found that only resemble one another."""
+    """Least correlation of the thumbnails of two images, above 0 to 1, where 1 is the same; below
+    0.75 drawings of few strokes are found that only resemble one another."""
 
     def __post_init__(self):
         """Refuses what is no correlation of near-duplicates."""
