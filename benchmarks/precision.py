@@ -56,7 +56,7 @@ def our_values(setting: Setting, state: Values, inputs: Inputs, dtype: Any) -> V
     key = jax.random.key(0)
 
     def objective(params: Any, inputs: Inputs) -> tuple[jax.Array, jax.Array]:
-        features, _ = model.features(params, statistics, inputs.images, key, False)
+        features, _ = model.read_features(params, statistics, inputs.images, key, False)
         logits = model.head(params, features, key, False)
         return (logits * inputs.cotangents).sum(), logits
 

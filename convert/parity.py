@@ -207,8 +207,9 @@ def make_run_ours(model: Model, params: Tree, statistics: Tree, train: bool) -> 
     key = jax.random.key(0)
 
     def objective(params: Tree, images: jax.Array, cotangents: jax.Array) -> tuple[jax.Array, Any]:
-        features, updated = model.features(params, statistics, images, key, train)
-        logits = model.head(params, features, key, train)
+        features, _ = model.features(params, statistics, images, key, train)
+        read, updated = model.read_features(params, statistics, images, key, train)
+        logits = model.head(params, read, key, train)
         return (logits * cotangents).sum(), (features, logits, updated)
 
     step = jax.jit(jax.grad(objective, argnums=(0, 1), has_aux=True))

@@ -181,7 +181,8 @@ def make_see(setting: Setting, views: Sequence[ViewPlan]) -> See:
 
     def pooled(model: Any, params: Any, statistics: Any, pixels: Any) -> Any:
         params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)  # frozen ones may be bfloat16
-        features, _ = model.features(params, statistics, normalize(pixels, start.preprocessing), None, False)
+        inputs = normalize(pixels, start.preprocessing)
+        features, _ = model.read_features(params, statistics, inputs, None, False)
         return model.pool(params, features).astype(jnp.float16)
 
     @jax.jit

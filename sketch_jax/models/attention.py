@@ -23,7 +23,10 @@ from sketch_jax.models.layers import (
 )
 
 Tokens = Float[Array, "batch tokens embedding"]
+KeptTokens = Float[Array, "batch kept_tokens kept_embedding"]
+"""The tokens that go on after a block: all, or so many from the first."""
 Heads = Float[Array, "batch tokens heads head_width"]
+KeptHeads = Float[Array, "batch kept_tokens kept_heads kept_head_width"]
 Thin = Callable[[Array], Array]
 """Dropout of attention weights."""
 
@@ -189,6 +192,32 @@ def add_bias(projected: Tokens, bias: Float[Array, " embedding"] | None) -> Toke
     return projected if bias is None else add_to_channels(projected, bias)
 
 
+def project_kept(
+    linear: Linear,
+    tokens: Tokens,
+    kept: int | None,
+    width: int,
+    bias: Float[Array, " projected"] | None = None,
+) -> tuple[KeptTokens, Float[Array, "batch tokens others"]]:
+    """The first features of the tokens that go on, and the other features of all tokens.
+
+    Args:
+        linear: the projection to all features.
+        tokens: of each image.
+        kept: how many tokens go on, from the first; None: all, by one product.
+        width: how many features are the first.
+        bias: of all features, beside that of the projection.
+    """
+    if kept is None:
+        first, others = jnp.split(add_bias(linear(tokens), bias), (width,), axis=-1)
+        return first, others
+    parts = (tokens[:, :kept], slice(None, width)), (tokens, slice(width, None))
+    first, others = (
+        add_bias(linear(part, columns), None if bias is None else bias[columns]) for part, columns in parts
+    )
+    return first, others
+
+
 def create_lambdas(module: nn.Module, head_width: int) -> dict[str, Array]:
     """Makes, in a module, the parameters from which `attend_differentially` has its factor."""
     init = nn.initializers.normal(0.1)
@@ -197,19 +226,19 @@ def create_lambdas(module: nn.Module, head_width: int) -> dict[str, Array]:
 
 
 def attend_differentially(
-    query: Float[Array, "batch tokens twice_heads head_width"],
-    key: Float[Array, "batch tokens twice_heads head_width"],
-    value: Float[Array, "batch tokens heads value_width"],
+    query: Float[Array, "batch asking twice_heads head_width"],
+    key: Float[Array, "batch asked twice_heads head_width"],
+    value: Float[Array, "batch asked heads value_width"],
     *,
     lambdas: Mapping[str, Float[Array, " head_width"]],
     depth: int,
     sub_norm: RmsNorm,
     thin: Thin | None = None,
-) -> Float[Array, "batch tokens heads value_width"]:
+) -> Float[Array, "batch asking heads value_width"]:
     """The difference of two attentions: each head has two queries and two keys, and one value.
 
     Args:
-        query: of the tokens; the two of a head lie side by side.
+        query: of the tokens that ask; the two of a head lie side by side.
         key: as `query`.
         value: what is averaged.
         lambdas: parameters, from `create_lambdas`.
@@ -259,15 +288,16 @@ class Attention(nn.Module):
         self.proj = Linear(self.width, self.proj_bias, self.kernel_init, dtype=self.dtype)
         self.proj_drop = Dropout(self.dropout)
 
-    def attend(self, query: Tokens, key: Tokens, value: Tokens, train: bool) -> Heads:
-        """What each token takes from the others, by heads."""
+    def attend(self, query: KeptTokens, key: Tokens, value: Tokens, train: bool) -> KeptHeads:
+        """What each query takes from all tokens, by heads."""
         heads, thin = self.num_heads, thinning(self.attn_drop, train)
         query_heads, key_heads = self.q_norm(split_heads(query, heads)), self.k_norm(split_heads(key, heads))
         return attend(query_heads, key_heads, split_heads(value, heads), thin)
 
-    def __call__(self, tokens: Tokens, train: bool) -> Tokens:
-        """Mixes the tokens of each image."""
-        query, key, value = jnp.split(self.qkv(tokens), 3, axis=-1)
+    def __call__(self, tokens: Tokens, train: bool, kept: int | None = None) -> KeptTokens:
+        """What the first `kept` tokens of each image, or all, take from all its tokens."""
+        query, others = project_kept(self.qkv, tokens, kept, self.width)
+        key, value = jnp.split(others, 2, axis=-1)
         mixed = self.norm(merge_heads(self.attend(query, key, value, train)))
         return self.proj_drop(self.proj(mixed), train)
 
@@ -285,8 +315,8 @@ class DifferentialAttention(Attention):
         self.lambdas = create_lambdas(self, self.width // self.num_heads // 2)
         self.sub_norm = RmsNorm(epsilon=1e-5)
 
-    def attend(self, query: Tokens, key: Tokens, value: Tokens, train: bool) -> Heads:
-        """What each token takes from the others, by heads."""
+    def attend(self, query: KeptTokens, key: Tokens, value: Tokens, train: bool) -> KeptHeads:
+        """What each query takes from all tokens, by heads."""
         twice = 2 * self.num_heads
         return attend_differentially(
             self.q_norm(split_heads(query, twice)),

@@ -62,4 +62,5 @@ def _with_norms(model: Model, of_norm: OfNorm) -> Model:
 
         return run
 
-    return dataclasses.replace(model, features=intercepted(model.features), head=intercepted(model.head))
+    names = ("features", "read_features", "head")
+    return dataclasses.replace(model, **{name: intercepted(getattr(model, name)) for name in names})

@@ -15,7 +15,7 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from sketch_jax.models.attention import Tokens, optional_norm
+from sketch_jax.models.attention import KeptTokens, Tokens, optional_norm
 from sketch_jax.models.beit_blocks import BeitBlock, grid_size
 from sketch_jax.models.beit_table import ARCHITECTURES, Beit
 from sketch_jax.models.layers import INITIAL_DEVIATION, NORMAL, Dropout, Linear, recomputed
@@ -65,7 +65,7 @@ class Network(nn.Module):
         if architecture.use_shared_rel_pos_bias:
             self.rel_pos_bias = RelativePositionBias(grid, architecture.num_heads, True, zeros)
         rates = np.linspace(0.0, architecture.drop_path_rate, architecture.depth).tolist()
-        kind = recomputed(BeitBlock, self.remat, (3,))
+        kind = recomputed(BeitBlock, self.remat, (3, 4))
         self.blocks = [kind(architecture, depth, rate, self.dtype) for depth, rate in enumerate(rates)]
         pooled = norms_after_pooling(architecture)
         self.norm, self.fc_norm = (
@@ -77,8 +77,8 @@ class Network(nn.Module):
         count = architecture.num_classes
         self.classifiers = [Linear(count, kernel_init=init, name="head")] if count else []
 
-    def features(self, images: Images, train: bool) -> Tokens:
-        """The tokens after the last block, normalised where pooled features are not."""
+    def features(self, images: Images, train: bool, kept: int | None = None) -> KeptTokens:
+        """The tokens after the last block, or the first `kept`, normalised where pooled ones are not."""
         architecture = self.architecture
         positions = self.pos_embed if architecture.use_abs_pos_emb else None
         tokens = put_before([self.cls_token], self.patch_embed(images), positions, embeds_prefix=True)
@@ -86,7 +86,7 @@ class Network(nn.Module):
         shared = self.rel_pos_bias() if architecture.use_shared_rel_pos_bias else None
         stacked = self.get_variable(COLLECTION, STACKED)
         given = [(shared,)] * architecture.depth
-        return self.norm(run_blocks(self.blocks, tokens, train, given=given, stacked=stacked))
+        return self.norm(run_blocks(self.blocks, tokens, train, given=given, stacked=stacked, kept=kept))
 
     def pool(self, features: Tokens) -> Float[Array, "batch *unpooled embedding"]:
         """The pooled features, normalised where the tokens were not."""
@@ -124,6 +124,7 @@ def create(architecture: Beit, request: Request) -> Model:
     return as_model(
         Network(built, request.dtype, request.remat),
         request,
+        read_tokens=1 if built.global_pool == "token" else None,
         feature_width=built.embed_dim,
         classifier="head",
         has_equal_blocks=True,

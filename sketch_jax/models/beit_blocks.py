@@ -11,11 +11,12 @@ from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from sketch_jax.models.attention import (
+    KeptTokens,
     Tokens,
-    add_bias,
     attend,
     create_query_value_bias,
     merge_heads,
+    project_kept,
     split_heads,
     thinning,
 )
@@ -66,13 +67,16 @@ class BiasedAttention(nn.Module):
         own = look_up_bias(self.table, grid_size(self.architecture), True)
         return own if shared is None else own + shared
 
-    def __call__(self, tokens: Tokens, shared: Bias | None, train: bool) -> Tokens:
-        """Mixes the tokens of each image."""
-        parts = jnp.split(add_bias(self.qkv(tokens), self.bias), 3, axis=-1)
+    def __call__(
+        self, tokens: Tokens, shared: Bias | None, train: bool, kept: int | None = None
+    ) -> KeptTokens:
+        """What the first `kept` tokens of each image, or all, take from all its tokens."""
+        asking, others = project_kept(self.qkv, tokens, kept, self.architecture.embed_dim, self.bias)
+        parts = asking, *jnp.split(others, 2, axis=-1)
         query, key, value = (split_heads(part, self.architecture.num_heads) for part in parts)
         bias = self.position_bias(shared)
         thin = thinning(self.attn_drop, train)
-        mixed = attend(query, key, value, thin, bias=None if bias is None else bias[None])
+        mixed = attend(query, key, value, thin, bias=None if bias is None else bias[None, :, :kept])
         return self.proj_drop(self.proj(merge_heads(mixed)), train)
 
 
@@ -114,10 +118,12 @@ class BeitBlock(nn.Module):
         start, width = self.architecture.init_values, self.architecture.embed_dim
         return self.param(name, nn.initializers.constant(start), (width,), jnp.float32) if start else None
 
-    def __call__(self, tokens: Tokens, shared: Bias | None, train: bool) -> Tokens:
-        """Adds both branches in turn."""
-        mixed = self._scale(self.attn(self.norm1(tokens), shared, train), self.gamma_1)
-        tokens = tokens + self.drop_path1(mixed, train)
+    def __call__(
+        self, tokens: Tokens, shared: Bias | None, train: bool, kept: int | None = None
+    ) -> KeptTokens:
+        """Adds both branches in turn; to the first `kept` tokens alone, where a number is given."""
+        mixed = self._scale(self.attn(self.norm1(tokens), shared, train, kept), self.gamma_1)
+        tokens = tokens[:, :kept] + self.drop_path1(mixed, train)
         refined = self._scale(self.mlp(self.norm2(tokens), train), self.gamma_2)
         return tokens + self.drop_path2(refined, train)
 

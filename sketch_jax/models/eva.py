@@ -16,7 +16,7 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sketch_jax.models.attention import AttentionPoolLatent, Tokens, optional_norm
+from sketch_jax.models.attention import AttentionPoolLatent, KeptTokens, Tokens, optional_norm
 from sketch_jax.models.eva_blocks import EvaBlock, splits_bias
 from sketch_jax.models.eva_checkpoints import filter_checkpoint
 from sketch_jax.models.eva_record import Eva
@@ -110,7 +110,7 @@ class Network(nn.Module):
         norm = architecture.norm_layer
         self._set_up_embeddings()
         rates = np.linspace(0.0, architecture.drop_path_rate, architecture.depth).tolist()
-        kind = recomputed(EvaBlock, self.remat, (3,))
+        kind = recomputed(EvaBlock, self.remat, (3, 4))
         self.blocks = [kind(architecture, depth, rate, self.dtype) for depth, rate in enumerate(rates)]
         self.norm = optional_norm(norm if norms_after_blocks(architecture) else None)
         self.fc_norm = optional_norm(norm if norms_after_pooling(architecture) else None)
@@ -152,21 +152,17 @@ class Network(nn.Module):
         init, shape = nn.initializers.normal(INITIAL_DEVIATION), (1, count, self.architecture.embed_dim)
         return self.param(name, init, shape, jnp.float32)
 
-    def features(self, images: Images, train: bool) -> Tokens:
-        """The tokens after the last block, normalised where the architecture says."""
+    def features(self, images: Images, train: bool, kept: int | None = None) -> KeptTokens:
+        """The tokens after the last block, or the first `kept`, normalised where the architecture says."""
         architecture = self.architecture
         positions = self.pos_embed if architecture.use_abs_pos_emb else None
         tokens = put_before(
             self.prefix, self.patch_embed(images), positions, embeds_prefix=not architecture.no_embed_class
         )
-        tokens, kept = self.patch_drop.thin(self.pos_drop(tokens, train), train)
+        tokens, places = self.patch_drop.thin(self.pos_drop(tokens, train), train)
         tokens = self.norm_pre(tokens)
-        given = self._turns(kept, train)
-        return self.norm(
-            run_blocks(
-                self.blocks, tokens, train, given=given, stacked=self.get_variable(COLLECTION, STACKED)
-            )
-        )
+        given, stacked = self._turns(places, train), self.get_variable(COLLECTION, STACKED)
+        return self.norm(run_blocks(self.blocks, tokens, train, given=given, stacked=stacked, kept=kept))
 
     def _turns(self, kept: Array | None, train: bool) -> Sequence[tuple[Turns | None]]:
         """The turns of the tokens in each block; of each image's own tokens where not all were kept."""
@@ -273,6 +269,7 @@ def create(architecture: Eva, request: Request) -> Model:
     return as_model(
         Network(built, request.dtype, request.remat),
         request,
+        read_tokens=1 if built.global_pool == "token" else None,
         feature_width=built.embed_dim,
         classifier="head",
         has_equal_blocks=not isinstance(built.num_kv_heads, tuple),

@@ -11,12 +11,13 @@ from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from sketch_jax.models.attention import (
+    KeptTokens,
     Tokens,
-    add_bias,
     attend,
     create_query_value_bias,
     merge_heads,
     optional_norm,
+    project_kept,
     split_heads,
     thinning,
 )
@@ -31,7 +32,7 @@ from sketch_jax.models.layers import (
     SwiGlu,
     last_kernel_init,
 )
-from sketch_jax.models.rotary import Turns, turn
+from sketch_jax.models.rotary import Turns, first_turns, turn
 
 Asked = Float[Array, "batch tokens asked"]
 """Keys or values of all tokens, as many channels as their heads have."""
@@ -80,22 +81,26 @@ class RotaryAttention(nn.Module):
         self.proj = Linear(width, kernel_init=last_kernel_init(self.depth), dtype=self.dtype)
         self.proj_drop = Dropout(architecture.proj_drop_rate)
 
-    def project(self, tokens: Tokens) -> tuple[Tokens, Asked, Asked]:
-        """Queries, keys and values."""
+    def project(self, tokens: Tokens, kept: int | None) -> tuple[KeptTokens, Asked, Asked]:
+        """Queries of the first `kept` tokens, or of all, and keys and values of all."""
         architecture = self.architecture
         if not architecture.qkv_fused:
-            return self.q_proj(tokens), self.k_proj(tokens), self.v_proj(tokens)
-        query, key, value = jnp.split(add_bias(self.qkv(tokens), self.bias), 3, axis=-1)
+            return self.q_proj(tokens[:, :kept]), self.k_proj(tokens), self.v_proj(tokens)
+        bias = self.bias if splits_bias(architecture) else None
+        query, others = project_kept(self.qkv, tokens, kept, architecture.embed_dim, bias)
+        key, value = jnp.split(others, 2, axis=-1)
         return query, key, value
 
-    def __call__(self, tokens: Tokens, turns: Turns | None, train: bool) -> Tokens:
-        """Mixes the tokens of each image."""
-        architecture, (query, key, value) = self.architecture, self.project(tokens)
+    def __call__(
+        self, tokens: Tokens, turns: Turns | None, train: bool, kept: int | None = None
+    ) -> KeptTokens:
+        """What the first `kept` tokens of each image, or all, take from all its tokens."""
+        architecture, (query, key, value) = self.architecture, self.project(tokens, kept)
         asking, asked = architecture.num_heads, kv_heads(architecture, self.depth)
         queries, keys = self.q_norm(split_heads(query, asking)), self.k_norm(split_heads(key, asked))
         if turns is not None:
             half = architecture.rope_rotate_half
-            queries, keys = turn(queries, turns, half), turn(keys, turns, half)
+            queries, keys = turn(queries, first_turns(turns, kept), half), turn(keys, turns, half)
         keys, values = (
             jnp.repeat(heads, asking // asked, 2) if asking > asked else heads
             for heads in (keys, split_heads(value, asked))
@@ -150,13 +155,16 @@ class EvaBlock(nn.Module):
         init = nn.initializers.constant(start)
         return self.param(name, init, (self.architecture.embed_dim,), jnp.float32)
 
-    def __call__(self, tokens: Tokens, turns: Turns | None, train: bool) -> Tokens:
-        """Adds both branches in turn."""
+    def __call__(
+        self, tokens: Tokens, turns: Turns | None, train: bool, kept: int | None = None
+    ) -> KeptTokens:
+        """Adds both branches in turn; to the first `kept` tokens alone, where a number is given."""
         if self.architecture.use_post_norm:
-            tokens = tokens + self.drop_path1(self.norm1(self.attn(tokens, turns, train)), train)
+            mixed = self.norm1(self.attn(tokens, turns, train, kept))
+            tokens = tokens[:, :kept] + self.drop_path1(mixed, train)
             return tokens + self.drop_path2(self.norm2(self.mlp(tokens, train)), train)
-        mixed = self._scale(self.attn(self.norm1(tokens), turns, train), self.gamma_1)
-        tokens = tokens + self.drop_path1(mixed, train)
+        mixed = self._scale(self.attn(self.norm1(tokens), turns, train, kept), self.gamma_1)
+        tokens = tokens[:, :kept] + self.drop_path1(mixed, train)
         refined = self._scale(self.mlp(self.norm2(tokens), train), self.gamma_2)
         return tokens + self.drop_path2(refined, train)
 

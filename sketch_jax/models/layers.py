@@ -104,16 +104,19 @@ class Linear(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, inputs: Float[Array, "*axes in"]) -> Float[Array, "*axes out"]:
-        """Maps the last axis."""
+    def __call__(
+        self, inputs: Float[Array, "*axes in"], columns: slice | None = None
+    ) -> Float[Array, "*axes out"]:
+        """Maps the last axis; with `columns`, to these features alone."""
         shape = (inputs.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        rows = inputs.reshape(-1, shape[0]).astype(self.dtype)
-        outputs = rows @ kernel.astype(self.dtype)
-        if self.use_bias:
-            bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
+        bias = self.param("bias", self.bias_init, shape[1:], jnp.float32) if self.use_bias else None
+        if columns is not None:
+            kernel, bias = kernel[:, columns], None if bias is None else bias[columns]
+        outputs = inputs.reshape(-1, shape[0]).astype(self.dtype) @ kernel.astype(self.dtype)
+        if bias is not None:
             outputs = add_to_channels(outputs, bias)
-        return outputs.reshape(*inputs.shape[:-1], self.features)
+        return outputs.reshape(*inputs.shape[:-1], -1)
 
 
 class Dropout(nn.Module):

@@ -10,7 +10,7 @@ from sketch_jax.models.stacked_blocks import split_variables
 from sketch_jax.trees import Tree
 
 
-def as_model(module: nn.Module, request: Request, **facts: Any) -> Model:
+def as_model(module: nn.Module, request: Request, *, read_tokens: int | None = None, **facts: Any) -> Model:
     """The plain functions of a Linen module.
 
     Args:
@@ -18,6 +18,8 @@ def as_model(module: nn.Module, request: Request, **facts: Any) -> Model:
             `__call__(images, train)`, the head of the features. Its random stream is `dropout`, its running
             statistics are the collection `batch_stats`.
         request: what the module was built for.
+        read_tokens: how many tokens its head reads, from the first; its `features` takes this number after
+            `train`, and need not compute others. None: it reads all features.
         **facts: further fields of `Model`, such as `feature_width` and `classifier`.
     """
     apply: Any = module.apply  # its result type depends on `mutable`
@@ -27,14 +29,23 @@ def as_model(module: nn.Module, request: Request, **facts: Any) -> Model:
         variables: Any = module.init(key, images, False)
         return variables["params"], variables.get("batch_stats", {})
 
-    def features(params: Tree, statistics: Tree, images: Any, key: Any, train: bool) -> tuple[Any, Tree]:
+    def compute(
+        params: Tree, statistics: Tree, images: Any, key: Any, train: bool, *kept: int
+    ) -> tuple[Any, Tree]:
         variables = {**split_variables(params), "batch_stats": statistics}
         if not train:
-            return apply(variables, images, False, method="features"), statistics
+            return apply(variables, images, False, *kept, method="features"), statistics
         outputs, updated = apply(
-            variables, images, True, method="features", rngs={"dropout": key}, mutable=["batch_stats"]
+            variables, images, True, *kept, method="features", rngs={"dropout": key}, mutable=["batch_stats"]
         )
         return outputs, updated.get("batch_stats", {})
+
+    def features(params: Tree, statistics: Tree, images: Any, key: Any, train: bool) -> tuple[Any, Tree]:
+        return compute(params, statistics, images, key, train)
+
+    def read_features(params: Tree, statistics: Tree, images: Any, key: Any, train: bool) -> tuple[Any, Tree]:
+        kept = () if read_tokens is None else (read_tokens,)
+        return compute(params, statistics, images, key, train, *kept)
 
     def pool(params: Tree, features: Any) -> Any:
         return apply(split_variables(params), features, method="pool")
@@ -49,6 +60,7 @@ def as_model(module: nn.Module, request: Request, **facts: Any) -> Model:
         class_count=request.class_count,
         init=init,
         features=features,
+        read_features=read_features,
         pool=pool,
         head=head,
         **facts,

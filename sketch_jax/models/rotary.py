@@ -128,6 +128,11 @@ def turn(
     return (wide * cosines + swapped * sines).astype(heads.dtype)
 
 
+def first_turns(turns: Turns, kept: int | None) -> Turns:
+    """Those of the first `kept` tokens, or of all, where each image may have its own."""
+    return Turns(*(values[:, :kept] if values.ndim == 4 else values[:kept] for values in turns))
+
+
 def _like_heads(values: Array, heads: Array) -> Array:
     """[tokens, width], [tokens, heads, width] or [batch, tokens, heads, width], with all four axes."""
     if values.ndim == 2:

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from sketch_jax.models.attention import Tokens
+from sketch_jax.models.attention import KeptTokens, Tokens
 from sketch_jax.trees import STACKED, stack
 
 COLLECTION = "stacked"
@@ -22,21 +22,24 @@ def run_blocks(
     *,
     given: Sequence[tuple[Any, ...]],
     stacked: Mapping[str, Any] | None,
-) -> Tokens:
+    kept: int | None = None,
+) -> KeptTokens:
     """The tokens after all blocks.
 
     Args:
-        blocks: modules with the field `drop_path`, called as `block(tokens, *given, train)`.
+        blocks: modules with the field `drop_path`, called as `block(tokens, *given, train, kept)`.
         tokens: that enter the first.
         train: for dropout and drop path.
         given: further arguments of each block; where they are the same objects, all blocks share them.
         stacked: parameters of all blocks along a new first axis, of blocks that are alike; None: each block
             has its own.
+        kept: how many tokens are wanted, from the first; None: all. The last block answers for these alone,
+            though not in a loop, whose blocks do the same.
     """
     if stacked is not None:
-        return _scan(blocks, tokens, train, given, stacked)
+        return _scan(blocks, tokens, train, given, stacked)[:, :kept]
     for block, arguments in zip(blocks, given, strict=True):
-        tokens = block(tokens, *arguments, train)
+        tokens = block(tokens, *arguments, train, kept if block is blocks[-1] else None)
     return tokens
 
 
@@ -70,6 +73,6 @@ def _scan(
         arguments = given[0] if alike else of_block["given"]
         rngs = {"dropout": of_block["key"]} if train else {}
         block = template.clone(drop_path=rate)
-        return block.apply({"params": of_block["params"]}, tokens, *arguments, train, rngs=rngs), None
+        return block.apply({"params": of_block["params"]}, tokens, *arguments, train, None, rngs=rngs), None
 
     return lax.scan(body, tokens, of_blocks)[0]

@@ -15,7 +15,7 @@ from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from sketch_jax.errors import refuse_faults, suggestion
-from sketch_jax.models.attention import AttentionPoolLatent, Tokens, optional_norm, refine
+from sketch_jax.models.attention import AttentionPoolLatent, KeptTokens, Tokens, optional_norm, refine
 from sketch_jax.models.layers import (
     ACTIVATIONS,
     INITIAL_DEVIATION,
@@ -77,6 +77,13 @@ def count_embedded_prefix_tokens(architecture: VisionTransformer) -> int:
     return 0 if architecture.no_embed_class else count_prefix_tokens(architecture)
 
 
+def count_read_tokens(architecture: VisionTransformer) -> int | None:
+    """How many of the first tokens the head reads; None: all."""
+    if architecture.distilled:
+        return 2
+    return 1 if architecture.global_pool == "token" else None
+
+
 def grid_size(architecture: VisionTransformer) -> int:
     """Patches in a row and in a column."""
     return architecture.img_size // architecture.patch_size
@@ -101,7 +108,7 @@ class Network(nn.Module):
         self._set_up_embeddings()
         rates = np.linspace(0.0, architecture.drop_path_rate, architecture.depth).tolist()
         block = BLOCKS[architecture.block_fn]
-        kind = recomputed(block, self.remat, (2,))
+        kind = recomputed(block, self.remat, (2, 3))
         self.blocks = [kind(architecture, depth, rate, self.dtype) for depth, rate in enumerate(rates)]
         final = find_norm(architecture.norm_layer) if architecture.final_norm else None
         late = norms_after_pooling(architecture)
@@ -157,8 +164,8 @@ class Network(nn.Module):
         count = architecture.num_classes
         self.classifiers = [Linear(count, name=name) for name in names if count]
 
-    def features(self, images: Images, train: bool) -> Tokens:
-        """The tokens after the last block, normalised where the norm comes before pooling."""
+    def features(self, images: Images, train: bool, kept: int | None = None) -> KeptTokens:
+        """The tokens after the last block, or the first `kept`, normalised where pooled ones are not."""
         positions = self.pos_embed if self.architecture.pos_embed == "learn" else None
         tokens = put_before(
             self.prefix,
@@ -170,11 +177,8 @@ class Network(nn.Module):
             tokens = self.pos_drop(tokens, train)
         tokens = self.norm_pre(self.patch_drop(tokens, train))
         given: list[tuple[()]] = [()] * len(self.blocks)
-        return self.norm(
-            run_blocks(
-                self.blocks, tokens, train, given=given, stacked=self.get_variable(COLLECTION, STACKED)
-            )
-        )
+        stacked = self.get_variable(COLLECTION, STACKED)
+        return self.norm(run_blocks(self.blocks, tokens, train, given=given, stacked=stacked, kept=kept))
 
     def pool(self, features: Tokens) -> Pooled:
         """The pooled features; of a distilled model the mean of its two tokens."""
@@ -232,6 +236,7 @@ def create(architecture: VisionTransformer, request: Request) -> Model:
     return as_model(
         Network(built, request.dtype, request.remat),
         request,
+        read_tokens=count_read_tokens(built),
         feature_width=built.embed_dim,
         classifier="head",
         has_equal_blocks=built.attn_layer != "diff" and "Diff" not in built.block_fn,

@@ -14,13 +14,15 @@ from jax import numpy as jnp
 from sketch_jax.models.attention import (
     ATTENTIONS,
     Attention,
-    Heads,
+    KeptHeads,
+    KeptTokens,
     Tokens,
     attend,
     attend_differentially,
     create_lambdas,
     merge_heads,
     optional_norm,
+    project_kept,
     split_heads,
     thinning,
 )
@@ -54,7 +56,7 @@ def hidden_width(architecture: VisionTransformer) -> int:
 
 
 class BaseBlock(nn.Module):
-    """What all kinds of block are made of."""
+    """What all kinds of block are made of; called for the first `kept` tokens, they answer for no others."""
 
     architecture: VisionTransformer
     depth: int
@@ -117,9 +119,10 @@ class Block(BaseBlock):
         self.ls2 = self.make_layer_scale()
         self.drop_path2 = DropPath(self.drop_path)
 
-    def __call__(self, tokens: Tokens, train: bool) -> Tokens:
+    def __call__(self, tokens: Tokens, train: bool, kept: int | None = None) -> KeptTokens:
         """Adds both branches in turn."""
-        tokens = tokens + self.drop_path1(self.ls1(self.attn(self.norm1(tokens), train)), train)
+        mixed = self.ls1(self.attn(self.norm1(tokens), train, kept))
+        tokens = tokens[:, :kept] + self.drop_path1(mixed, train)
         return tokens + self.drop_path2(self.ls2(self.mlp(self.norm2(tokens), train)), train)
 
 
@@ -137,9 +140,10 @@ class ResPostBlock(BaseBlock):
         self.norm2 = self.make_norm(scale_init)
         self.drop_path2 = DropPath(self.drop_path)
 
-    def __call__(self, tokens: Tokens, train: bool) -> Tokens:
+    def __call__(self, tokens: Tokens, train: bool, kept: int | None = None) -> KeptTokens:
         """Adds both branches in turn."""
-        tokens = tokens + self.drop_path1(self.norm1(self.attn(tokens, train)), train)
+        mixed = self.norm1(self.attn(tokens, train, kept))
+        tokens = tokens[:, :kept] + self.drop_path1(mixed, train)
         return tokens + self.drop_path2(self.norm2(self.mlp(tokens, train)), train)
 
 
@@ -173,8 +177,8 @@ class ParallelScalingBlock(BaseBlock):
         self.ls = self.make_layer_scale()
         self.branch_drop = DropPath(self.drop_path)
 
-    def attend(self, query: Tokens, key: Tokens, value: Tokens, train: bool) -> Heads:
-        """What each token takes from the others, by heads."""
+    def attend(self, query: KeptTokens, key: Tokens, value: Tokens, train: bool) -> KeptHeads:
+        """What each query takes from all tokens, by heads."""
         heads, thin = self.architecture.num_heads, thinning(self.attn_drop, train)
         query_heads, key_heads = self.q_norm(split_heads(query, heads)), self.k_norm(split_heads(key, heads))
         return attend(query_heads, key_heads, split_heads(value, heads), thin)
@@ -185,17 +189,18 @@ class ParallelScalingBlock(BaseBlock):
             hidden = add_to_channels(hidden, self.mlp_bias)
         return self.mlp_drop(ACTIVATIONS[self.architecture.act_layer](hidden), train)
 
-    def __call__(self, tokens: Tokens, train: bool) -> Tokens:
+    def __call__(self, tokens: Tokens, train: bool, kept: int | None = None) -> KeptTokens:
         """Adds both answers at once."""
         width, hidden_end = self.architecture.embed_dim, hidden_width(self.architecture)
-        ends = (hidden_end, hidden_end + width, hidden_end + 2 * width)
-        hidden, query, key, value = jnp.split(self.in_proj(self.in_norm(tokens)), ends, axis=-1)
+        first, others = project_kept(self.in_proj, self.in_norm(tokens), kept, hidden_end + width)
+        hidden, query = jnp.split(first, (hidden_end,), axis=-1)
+        key, value = jnp.split(others, 2, axis=-1)
         mixed, hidden = merge_heads(self.attend(query, key, value, train)), self.activate(hidden, train)
         if self.fuse_out_proj:
             answer = self.out_proj(jnp.concatenate([mixed, hidden], axis=-1))
         else:
             answer = self.attn_out_proj(mixed) + self.mlp_out_proj(hidden)
-        return tokens + self.branch_drop(self.ls(answer), train)
+        return tokens[:, :kept] + self.branch_drop(self.ls(answer), train)
 
 
 class DiffParallelScalingBlock(ParallelScalingBlock):
@@ -210,8 +215,8 @@ class DiffParallelScalingBlock(ParallelScalingBlock):
         self.lambdas = create_lambdas(self, architecture.embed_dim // architecture.num_heads // 2)
         self.sub_norm = RmsNorm(epsilon=1e-5)
 
-    def attend(self, query: Tokens, key: Tokens, value: Tokens, train: bool) -> Heads:
-        """What each token takes from the others, by heads."""
+    def attend(self, query: KeptTokens, key: Tokens, value: Tokens, train: bool) -> KeptHeads:
+        """What each query takes from all tokens, by heads."""
         heads = self.architecture.num_heads
         return attend_differentially(
             self.q_norm(split_heads(query, 2 * heads)),
@@ -240,10 +245,13 @@ class Branch(BaseBlock):
         self.ls = self.make_layer_scale()
         self.branch_drop = DropPath(self.drop_path)
 
-    def __call__(self, tokens: Tokens, train: bool) -> Tokens:
+    def __call__(self, tokens: Tokens, train: bool, kept: int | None = None) -> KeptTokens:
         """What the branch adds."""
-        part = self.attn if self.part == "attn" else self.mlp
-        return self.branch_drop(self.ls(part(self.norm(tokens), train)), train)
+        if self.part == "attn":
+            answer = self.attn(self.norm(tokens), train, kept)
+        else:
+            answer = self.mlp(self.norm(tokens[:, :kept]), train)
+        return self.branch_drop(self.ls(answer), train)
 
 
 class ParallelThingsBlock(BaseBlock):
@@ -259,9 +267,10 @@ class ParallelThingsBlock(BaseBlock):
         self.attns = [Branch(*settings, part="attn") for _ in range(2)]
         self.ffns = [Branch(*settings, part="mlp") for _ in range(2)]
 
-    def __call__(self, tokens: Tokens, train: bool) -> Tokens:
+    def __call__(self, tokens: Tokens, train: bool, kept: int | None = None) -> KeptTokens:
         """Adds the attentions, then the perceptrons."""
-        tokens = tokens + self.attns[0](tokens, train) + self.attns[1](tokens, train)
+        first, second = (attention(tokens, train, kept) for attention in self.attns)
+        tokens = tokens[:, :kept] + first + second
         return tokens + self.ffns[0](tokens, train) + self.ffns[1](tokens, train)
 
 

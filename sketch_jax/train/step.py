@@ -103,7 +103,7 @@ def make_objective(
     def objective(trainable: Tree, frozen: Tree, statistics: Tree, examples: Examples, key: Any):
         features_key, head_key = jax.random.split(key)
         params = whole(trainable, frozen)
-        features, statistics = model.features(params, statistics, examples.inputs, features_key, True)
+        features, statistics = model.read_features(params, statistics, examples.inputs, features_key, True)
         losses = [
             loss(model.head(params, features, key, True), examples.targets, examples.mask)
             for key in jax.random.split(head_key, dropout_samples)
@@ -136,7 +136,7 @@ def make_answer(model: Model, preprocessing: Preprocessing) -> Callable[[Tree, T
         params: Tree, statistics: Tree, pixels: Float[Array, "batch height width 3"]
     ) -> Float[Array, "batch classes"]:
         inputs = normalize(pixels, preprocessing)
-        features, _ = model.features(params, statistics, inputs, None, False)
+        features, _ = model.read_features(params, statistics, inputs, None, False)
         return model.head(params, features, None, False)
 
     return answer

@@ -66,7 +66,7 @@ def test_the_best_checkpoint_answers_in_timm_with_the_same_logits(tmp_path, name
 
     @jax.jit
     def answer(images):
-        features, _ = model.features(params, statistics, images, None, False)
+        features, _ = model.read_features(params, statistics, images, None, False)
         return model.head(params, features, None, False)
 
     ours = np.asarray(answer(images))

@@ -49,7 +49,7 @@ def answers(model, params, train, seeds=(0,)):
 
     @jax.jit
     def forward(params, images, key):
-        features, statistics = model.features(params, {}, images, key, train)
+        features, statistics = model.read_features(params, {}, images, key, train)
         assert statistics == {}
         return model.head(params, features, jax.random.fold_in(key, 1), train)
 

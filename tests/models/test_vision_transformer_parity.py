@@ -41,11 +41,12 @@ def our_answers(model, params, images, weights):
 
     def objective(params):
         features, _ = model.features(params, {}, images, None, False)
-        logits = model.head(params, features, None, False)
+        read, _ = model.read_features(params, {}, images, None, False)
+        logits = model.head(params, read, None, False)
         total = sum(
             (answer * weight).sum() for answer, weight in zip((features, logits), weights, strict=True)
         )
-        return total, (features, logits, model.pool(params, features))
+        return total, (features, logits, model.pool(params, read))
 
     gradients, answers = jax.jit(jax.grad(objective, has_aux=True))(params)
     return *answers, flatten(gradients)

@@ -146,7 +146,8 @@ def forward(model, statistics, images, train, key):
 
     def objective(params):
         features, updated = model.features(params, statistics, jnp.asarray(images), features_key, train)
-        logits = model.head(params, features, head_key, train)
+        read, _ = model.read_features(params, statistics, jnp.asarray(images), features_key, train)
+        logits = model.head(params, read, head_key, train)
         return (logits * cotangent(logits.shape)).sum(), (features, logits, updated)
 
     return objective
