@@ -10,17 +10,9 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
+from sketch_jax.models.activations import identity
 from sketch_jax.models.half_precision import add_to_channels
-from sketch_jax.models.layers import (
-    NORMAL,
-    Dropout,
-    Initializer,
-    Linear,
-    Mlp,
-    Norm,
-    RmsNorm,
-    identity,
-)
+from sketch_jax.models.layers import NORMAL, Dropout, Initializer, Linear, Mlp, Norm, RmsNorm
 
 Tokens = Float[Array, "batch tokens embedding"]
 KeptTokens = Float[Array, "batch kept_tokens kept_embedding"]

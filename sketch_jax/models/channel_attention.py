@@ -9,15 +9,9 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from sketch_jax.models.convolutional import (
-    ACTIVATIONS,
-    Conv,
-    choose,
-    kaiming_fan_out,
-    make_divisible,
-    symmetric_uniform,
-)
-from sketch_jax.models.layers import Activation, LayerNorm, sigmoid
+from sketch_jax.models.activations import ACTIVATIONS, Activation, sigmoid
+from sketch_jax.models.convolutional import Conv, choose, kaiming_fan_out, make_divisible, symmetric_uniform
+from sketch_jax.models.layers import LayerNorm
 from sketch_jax.models.pooling import FeatureMap
 
 

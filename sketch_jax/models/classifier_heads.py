@@ -11,7 +11,8 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from sketch_jax.models.convolutional import ACTIVATIONS, choose, symmetric_uniform
+from sketch_jax.models.activations import ACTIVATIONS
+from sketch_jax.models.convolutional import choose, symmetric_uniform
 from sketch_jax.models.layers import Dropout, Initializer, Linear, Norm
 from sketch_jax.models.pooling import GLOBAL_POOLS, FeatureMap
 

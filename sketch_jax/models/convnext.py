@@ -16,11 +16,12 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from sketch_jax.errors import InputError, refuse_faults
+from sketch_jax.models.activations import ACTIVATIONS, identity
 from sketch_jax.models.classifier_heads import ClassifierHead, NormMlpClassifierHead
 from sketch_jax.models.convnext_blocks import Stage, norm_of, plan_stages
 from sketch_jax.models.convnext_table import ARCHITECTURES, IMAGE_SIZES, ConvNeXt
-from sketch_jax.models.convolutional import ACTIVATIONS, Conv, choose, make_divisible
-from sketch_jax.models.layers import INITIAL_DEVIATION, NORMAL, identity
+from sketch_jax.models.convolutional import Conv, choose, make_divisible
+from sketch_jax.models.layers import INITIAL_DEVIATION, NORMAL
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.model import Model, Request
 from sketch_jax.models.model_options import Remat

@@ -11,18 +11,11 @@ import jax
 from flax import linen as nn
 from jax import numpy as jnp
 
+from sketch_jax.models.activations import ACTIVATIONS, identity
 from sketch_jax.models.convnext_table import ConvNeXt
-from sketch_jax.models.convolutional import ACTIVATIONS, Conv, choose
+from sketch_jax.models.convolutional import Conv, choose
 from sketch_jax.models.half_precision import scale_channels
-from sketch_jax.models.layers import (
-    NORMAL,
-    NORMS,
-    DropPath,
-    Linear,
-    Norm,
-    identity,
-    recomputed,
-)
+from sketch_jax.models.layers import NORMAL, NORMS, DropPath, Linear, Norm, recomputed
 from sketch_jax.models.model_options import Remat
 from sketch_jax.models.normalization import along_last_axis
 from sketch_jax.models.pooling import FeatureMap, NewMap

@@ -1,4 +1,4 @@
-"""Linen parts of convolutional networks: convolution, normalization, activations, channel attention."""
+"""Linen parts of convolutional networks: convolution, normalization, channel attention."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -6,45 +6,16 @@ from typing import Any, TypeVar
 import jax
 from flax import linen as nn
 from jax import numpy as jnp
-from jaxtyping import Array
 
 from sketch_jax.errors import InputError, suggestion
 from sketch_jax.models import layers
+from sketch_jax.models.activations import ACTIVATIONS
 from sketch_jax.models.convolution import convolution
-from sketch_jax.models.half_precision import add_to_channels, in_float32
-from sketch_jax.models.layers import Activation
+from sketch_jax.models.half_precision import add_to_channels
 from sketch_jax.models.normalization import along_channels, normalize, normalize_batch
 from sketch_jax.models.pooling import FeatureMap, NewMap
 
 Choice = TypeVar("Choice")
-
-
-def relu6(inputs: Array) -> Array:
-    """Clips to 0 … 6; the gradient at both ends is 0, as in torch (that of `jax.nn.relu6` is a half)."""
-    return jnp.where((inputs > 0) & (inputs < 6), inputs, jnp.where(inputs > 0, 6, 0).astype(inputs.dtype))
-
-
-@in_float32
-def hard_sigmoid(inputs: Array) -> Array:
-    """A straight line from 0 at -3 to 1 at 3."""
-    return relu6(inputs + 3) / 6
-
-
-@in_float32
-def hard_swish(inputs: Array) -> Array:
-    """The inputs times their `hard_sigmoid`."""
-    return inputs * hard_sigmoid(inputs)
-
-
-ACTIVATIONS: dict[str, Activation] = {
-    **layers.ACTIVATIONS,
-    "relu6": relu6,
-    "hard_swish": hard_swish,
-    "hard_sigmoid": hard_sigmoid,
-    "sigmoid": layers.sigmoid,
-    "tanh": in_float32(jnp.tanh),
-}
-"""Activations by timm's names."""
 
 
 def choose(table: Mapping[str, Choice], name: str, argument: str) -> Choice:

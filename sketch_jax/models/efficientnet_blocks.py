@@ -11,10 +11,10 @@ from typing import Any
 from flax import linen as nn
 from jax import numpy as jnp
 
+from sketch_jax.models.activations import ACTIVATIONS, Activation, identity, sigmoid
 from sketch_jax.models.channel_attention import GlobalContext, MobileSqueezeExcite
 from sketch_jax.models.conditional_convolution import CondConv
 from sketch_jax.models.convolutional import (
-    ACTIVATIONS,
     BatchNorm,
     Conv,
     EvoNorm,
@@ -25,7 +25,7 @@ from sketch_jax.models.convolutional import (
 from sketch_jax.models.efficientnet_plan import Place
 from sketch_jax.models.efficientnet_rows import Kernel
 from sketch_jax.models.efficientnet_table import EfficientNet
-from sketch_jax.models.layers import Activation, DropPath, Linear, identity, sigmoid
+from sketch_jax.models.layers import DropPath, Linear
 from sketch_jax.models.pooling import ANTI_ALIASING, FeatureMap, NewMap
 
 

@@ -14,9 +14,10 @@ from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from sketch_jax.errors import InputError
+from sketch_jax.models.activations import ACTIVATIONS
 from sketch_jax.models.classifier_heads import torch_linear_init
 from sketch_jax.models.head_options import HeadOptions
-from sketch_jax.models.layers import ACTIVATIONS, TRUNCATED_NORMAL, Dropout, Linear
+from sketch_jax.models.layers import TRUNCATED_NORMAL, Dropout, Linear
 from sketch_jax.models.model import Model
 from sketch_jax.trees import Tree, flatten, lies_under, unflatten
 

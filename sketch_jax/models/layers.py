@@ -1,11 +1,9 @@
-"""Linen parts that families share: linear maps, norms, activations, multilayer perceptrons, dropout.
+"""Linen parts that families share: linear maps, norms, multilayer perceptrons, dropout.
 
 Parameters are float32 and are cast to the compute type where they are used; statistics of norms are float32.
 """
 
 import dataclasses
-import functools
-import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -15,12 +13,12 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from sketch_jax.models.half_precision import add_to_channels, in_float32, scale_channels
+from sketch_jax.models.activations import ACTIVATIONS, identity
+from sketch_jax.models.half_precision import add_to_channels, scale_channels
 from sketch_jax.models.model_options import Remat
 from sketch_jax.models.normalization import Hidden, along_last_axis, layer_norm
 
 Initializer = Callable[..., Array]
-Activation = Callable[[Array], Array]
 
 INITIAL_DEVIATION = 0.02
 """Standard deviation of new weights in timm's transformers."""
@@ -55,56 +53,6 @@ def recomputed(module: Any, remat: Remat, static_argnums: tuple[int, ...]) -> An
         return module
     kept = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
     return nn.remat(module, static_argnums=static_argnums, policy=kept)
-
-
-@jax.custom_jvp
-def _gelu(inputs: Array) -> Array:
-    return 0.5 * inputs * (1.0 + lax.erf(inputs * 0.5**0.5))
-
-
-@_gelu.defjvp
-def _gelu_tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    """Its derivative, cumulative density plus `inputs` times density.
-
-    By `erf` of the negative: XLA would take `erf` of the same for one value, write it in the forward pass and
-    keep it until the backward pass, where reading costs more than computing (docs/log.md).
-    """
-    (inputs,), (tangent,) = primals, tangents
-    cumulative = 0.5 * (1.0 - lax.erf(inputs * -(0.5**0.5)))
-    density = (2.0 * math.pi) ** -0.5 * jnp.exp(-0.5 * inputs * inputs)
-    return _gelu(inputs), tangent * (cumulative + inputs * density)
-
-
-gelu = in_float32(_gelu)
-"""The exact Gaussian error linear unit, by `erf` as in torch.
-
-The `erfc` form of `jax.nn.gelu` keeps more for the backward pass: a tenth of a ViT's memory in training.
-"""
-
-
-def identity(inputs: Array) -> Array:
-    """The inputs: what stands where an architecture leaves a part out."""
-    return inputs
-
-
-@in_float32
-def quick_gelu(inputs: Array) -> Array:
-    """The sigmoid approximation that OpenAI's CLIP was trained with."""
-    return inputs * jax.nn.sigmoid(1.702 * inputs)
-
-
-silu = in_float32(jax.nn.silu)
-sigmoid = in_float32(jax.nn.sigmoid)
-
-ACTIVATIONS: dict[str, Activation] = {
-    "gelu": gelu,
-    "gelu_tanh": in_float32(functools.partial(jax.nn.gelu, approximate=True)),
-    "quick_gelu": quick_gelu,
-    "silu": silu,
-    "swish": silu,
-    "relu": jax.nn.relu,
-}
-"""Activations by timm's names."""
 
 
 class Linear(nn.Module):

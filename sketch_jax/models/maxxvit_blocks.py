@@ -11,9 +11,10 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
+from sketch_jax.models.activations import identity
 from sketch_jax.models.attention import attend, thinning
 from sketch_jax.models.convolutional import BatchNorm, run
-from sketch_jax.models.layers import Dropout, DropPath, LayerNorm, identity
+from sketch_jax.models.layers import Dropout, DropPath, LayerNorm
 from sketch_jax.models.maxxvit_convolutions import (
     CONV_BLOCKS,
     Cells,

@@ -12,24 +12,10 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
+from sketch_jax.models.activations import ACTIVATIONS, Activation, identity
 from sketch_jax.models.channel_attention import SqueezeExcite
-from sketch_jax.models.convolutional import (
-    ACTIVATIONS,
-    BatchNorm,
-    Conv,
-    choose,
-    make_divisible,
-    run,
-)
-from sketch_jax.models.layers import (
-    Activation,
-    Dropout,
-    DropPath,
-    LayerNorm,
-    LayerScale,
-    Linear,
-    identity,
-)
+from sketch_jax.models.convolutional import BatchNorm, Conv, choose, make_divisible, run
+from sketch_jax.models.layers import Dropout, DropPath, LayerNorm, LayerScale, Linear
 from sketch_jax.models.max_pooling import max_pool
 from sketch_jax.models.maxxvit_plan import Place, stem_widths
 from sketch_jax.models.maxxvit_record import MaxxVit

@@ -16,9 +16,10 @@ from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from sketch_jax.errors import InputError
+from sketch_jax.models.activations import identity
 from sketch_jax.models.classifier_heads import NormMlpClassifierHead, Pooled
 from sketch_jax.models.convolutional import Conv, run
-from sketch_jax.models.layers import NORMAL, Dropout, Linear, Norm, identity
+from sketch_jax.models.layers import NORMAL, Dropout, Linear, Norm
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.metaformer_blocks import (
     HEAD_WIDTH,

@@ -13,19 +13,11 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
+from sketch_jax.models.activations import Activation, gelu, identity
 from sketch_jax.models.attention import Attention
 from sketch_jax.models.convolutional import Conv, GroupNorm, choose, run
 from sketch_jax.models.half_precision import add_to_channels, scale_channels
-from sketch_jax.models.layers import (
-    NORMAL,
-    Activation,
-    DropPath,
-    LayerNorm,
-    Linear,
-    gelu,
-    identity,
-    recomputed,
-)
+from sketch_jax.models.layers import NORMAL, DropPath, LayerNorm, Linear, recomputed
 from sketch_jax.models.metaformer_table import InitialScale, MetaFormer
 from sketch_jax.models.model_options import Remat
 from sketch_jax.models.pooling import FeatureMap, NewMap, average_pool

@@ -15,6 +15,7 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
+from sketch_jax.models.activations import silu
 from sketch_jax.models.attention import Attention, Tokens
 from sketch_jax.models.convolutional import (
     Conv,
@@ -23,7 +24,7 @@ from sketch_jax.models.convolutional import (
     fan_out_normal,
     make_divisible,
 )
-from sketch_jax.models.layers import DropPath, LayerNorm, Mlp, silu
+from sketch_jax.models.layers import DropPath, LayerNorm, Mlp
 from sketch_jax.models.mobilevit_table import MobileVit
 from sketch_jax.models.pooling import FeatureMap, NewMap
 from sketch_jax.models.positions import Resampling, resize_matrix

@@ -14,9 +14,10 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array
 
+from sketch_jax.models.activations import ACTIVATIONS, Activation
 from sketch_jax.models.channel_attention import EfficientChannelAttention, SqueezeExcite
-from sketch_jax.models.convolutional import ACTIVATIONS, choose, make_divisible
-from sketch_jax.models.layers import Activation, DropPath
+from sketch_jax.models.convolutional import choose, make_divisible
+from sketch_jax.models.layers import DropPath
 from sketch_jax.models.max_pooling import max_pool
 from sketch_jax.models.nfnet_table import NfNet
 from sketch_jax.models.pooling import FeatureMap, NewMap, halve

@@ -13,9 +13,9 @@ import jax
 from flax import linen as nn
 from jax import numpy as jnp
 
+from sketch_jax.models.activations import ACTIVATIONS, identity
 from sketch_jax.models.classifier_heads import ClassifierHead
-from sketch_jax.models.convolutional import ACTIVATIONS, Conv, ConvNormAct, choose, run
-from sketch_jax.models.layers import identity
+from sketch_jax.models.convolutional import Conv, ConvNormAct, choose, run
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.model import Model, Request
 from sketch_jax.models.model_options import Remat

@@ -11,9 +11,10 @@ from typing import Any
 from flax import linen as nn
 from jax import numpy as jnp
 
+from sketch_jax.models.activations import ACTIVATIONS, Activation, identity
 from sketch_jax.models.channel_attention import SqueezeExcite
-from sketch_jax.models.convolutional import ACTIVATIONS, Conv, ConvNormAct, choose, fan_out_normal, run
-from sketch_jax.models.layers import Activation, DropPath, Initializer, identity, recomputed
+from sketch_jax.models.convolutional import Conv, ConvNormAct, choose, fan_out_normal, run
+from sketch_jax.models.layers import DropPath, Initializer, recomputed
 from sketch_jax.models.model_options import Remat
 from sketch_jax.models.pooling import FeatureMap, NewMap, halve
 from sketch_jax.models.regnet_plan import Place

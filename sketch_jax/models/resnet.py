@@ -14,7 +14,8 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from sketch_jax.errors import InputError
-from sketch_jax.models.convolutional import ACTIVATIONS, Conv, choose, run, symmetric_uniform
+from sketch_jax.models.activations import ACTIVATIONS
+from sketch_jax.models.convolutional import Conv, choose, run, symmetric_uniform
 from sketch_jax.models.layers import Dropout, Linear, recomputed
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.max_pooling import max_pool

@@ -12,9 +12,10 @@ from typing import Any
 from flax import linen as nn
 from jax import numpy as jnp
 
+from sketch_jax.models.activations import ACTIVATIONS, Activation, identity
 from sketch_jax.models.channel_attention import EfficientChannelAttention, SqueezeExcite
-from sketch_jax.models.convolutional import ACTIVATIONS, Conv, choose, run
-from sketch_jax.models.layers import Activation, DropPath, identity
+from sketch_jax.models.convolutional import Conv, choose, run
+from sketch_jax.models.layers import DropPath
 from sketch_jax.models.pooling import ANTI_ALIASING, FeatureMap, NewMap, average_pool
 from sketch_jax.models.resnet_table import ResNet
 

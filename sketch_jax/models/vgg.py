@@ -13,8 +13,9 @@ from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from sketch_jax.errors import InputError
+from sketch_jax.models.activations import ACTIVATIONS
 from sketch_jax.models.classifier_heads import ClassifierHead
-from sketch_jax.models.convolutional import ACTIVATIONS, Conv, choose, run
+from sketch_jax.models.convolutional import Conv, choose, run
 from sketch_jax.models.layers import Dropout, recomputed
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.max_pooling import max_pool

@@ -15,16 +15,9 @@ from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from sketch_jax.errors import refuse_faults, suggestion
+from sketch_jax.models.activations import ACTIVATIONS
 from sketch_jax.models.attention import AttentionPoolLatent, KeptTokens, Tokens, optional_norm, refine
-from sketch_jax.models.layers import (
-    ACTIVATIONS,
-    INITIAL_DEVIATION,
-    NEAR_ZERO,
-    NORMS,
-    Dropout,
-    Linear,
-    recomputed,
-)
+from sketch_jax.models.layers import INITIAL_DEVIATION, NEAR_ZERO, NORMS, Dropout, Linear, recomputed
 from sketch_jax.models.linen import as_model
 from sketch_jax.models.model import Model, Request
 from sketch_jax.models.model_options import Remat

@@ -11,6 +11,7 @@ import jax
 from flax import linen as nn
 from jax import numpy as jnp
 
+from sketch_jax.models.activations import ACTIVATIONS, identity
 from sketch_jax.models.attention import (
     ATTENTIONS,
     Attention,
@@ -28,7 +29,6 @@ from sketch_jax.models.attention import (
 )
 from sketch_jax.models.half_precision import add_to_channels
 from sketch_jax.models.layers import (
-    ACTIVATIONS,
     MLPS,
     NORMS,
     Dropout,
@@ -40,7 +40,6 @@ from sketch_jax.models.layers import (
     Mlp,
     Norm,
     RmsNorm,
-    identity,
 )
 from sketch_jax.models.vision_transformer_record import VisionTransformer
 

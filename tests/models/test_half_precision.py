@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from sketch_jax.models.convolutional import ACTIVATIONS
+from sketch_jax.models.activations import ACTIVATIONS
 from sketch_jax.models.half_precision import add_shared, add_to_channels, scale_channels
 
 ROWS = 300

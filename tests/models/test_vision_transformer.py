@@ -241,7 +241,7 @@ def test_arguments_that_do_not_fit_together_are_all_listed():
         "model arguments do not fit vit_small_patch16_224 (5):\n"
         "  norm 'rmsnrm' is not offered; did you mean 'rmsnorm'?; norms are layernorm, rmsnorm, simplenorm\n"
         "  act_layer 'gelo' is not offered; did you mean 'gelu'?; it can be gelu, gelu_tanh, quick_gelu, "
-        "silu, swish, relu\n"
+        "silu, swish, relu, relu6, hard_swish, hard_sigmoid, sigmoid, tanh\n"
         "  embed_dim 48 is not a multiple of 5 heads\n"
         "  global_pool 'token' needs class_token\n"
         "  scale_attn_norm and scale_mlp_norm do not go with block_fn 'ParallelScalingBlock'\n"
