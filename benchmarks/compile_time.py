@@ -39,7 +39,7 @@ def measure(name: str, image_size: int, batch_size: int, stacked: bool) -> dict[
         params, statistics = model.init(key)
         return create_state(stack_blocks(params) if stacked else params, statistics, optimizer)
 
-    def augment(_key: Any, _step: Any, images: jax.Array, labels: jax.Array, _mask: jax.Array):
+    def augment(_key: Any, _step: Any, images: jax.Array, labels: jax.Array, *_mask_and_rows: jax.Array):
         return images.astype(jnp.float32) / 255.0, jax.nn.one_hot(labels, 1000)
 
     loss = create_loss(CrossEntropy(), np.ones(1000, np.int64)).loss

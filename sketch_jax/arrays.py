@@ -16,7 +16,7 @@ Labels = Int[Array | np.ndarray, " batch"]
 """Class indices; -1 where unknown."""
 
 Targets = Float[Array, "batch classes"]
-"""Soft labels; each row sums to 1."""
+"""Soft labels; each row sums to 1. For losses that read true numbers these stand in a further column."""
 
 Logits = Float[Array | np.ndarray, "batch classes"]
 Mask = Bool[Array | np.ndarray, " batch"]

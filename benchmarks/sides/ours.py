@@ -61,7 +61,7 @@ def prepare_training(
     from sketch_jax.train.state import create_state
     from sketch_jax.train.step import make_train_step
 
-    def plain(key, step, images, labels, mask):
+    def plain(key, step, images, labels, mask, rows):
         return images.astype(jnp.float32) / 255.0, jax.nn.one_hot(labels, case.classes)
 
     schedule = optax.constant_schedule(1e-4)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import numpy as np
 from jax import numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Num, UInt8
 
@@ -23,8 +24,10 @@ from sketch_jax.class_choice import Choose, unknown_classes
 from sketch_jax.keys import stream
 
 Step = int | Int[Array, ""]
+Rows = Int[Array | np.ndarray, " batch"]
 Augmented = tuple[Float[Array, "batch rows columns 3"], Targets]
-Augment = Callable[[Key[Array, ""], Step, Images, Labels, Mask], Augmented]
+Augment = Callable[..., Augmented]
+"""(key, step, images, labels, mask, rows) -> (images of 0 to 1, targets)."""
 
 
 def create_augment(
@@ -33,8 +36,9 @@ def create_augment(
     steps_per_epoch: int,
     image_size: int | None = None,
     choose: Choose = unknown_classes,
+    numbers: Float[np.ndarray, " rows"] | None = None,
 ) -> Augment:
-    """Builds (key, step, images, labels, mask) -> (images of 0 to 1, targets), for use inside a jitted step.
+    """Builds (key, step, images, labels, mask, rows) -> (images of 0 to 1, targets), for a jitted step.
 
     Args:
         options: what is on, and how strong, from which epoch.
@@ -42,17 +46,24 @@ def create_augment(
         steps_per_epoch: batches of an epoch.
         image_size: height and width in pixels to which images are scaled first. None: they stay as they come.
         choose: marks the classes of a choice; without it there must be none among the options.
+        numbers: of each row of the examples; in a column after the soft labels they are targets, too, and are
+            mixed as these. None: there are none, and rows need not be given.
 
     Raises:
         InputError: a class that the options name does not exist.
     """
     layouts, stages, first_steps = create_plan(options, class_count, steps_per_epoch, choose)
 
-    def augment(key: Key[Array, ""], step: Step, images: Images, labels: Labels, mask: Mask) -> Augmented:
+    def augment(
+        key: Key[Array, ""], step: Step, images: Images, labels: Labels, mask: Mask, rows: Rows | None = None
+    ) -> Augmented:
         plan = plan_at(stages, first_steps, step)
         if image_size is not None and image_size != images.shape[1]:
             images = scale_images(images, image_size)
-        return augment_batch(key, step, plan, layouts, class_count, images, labels, mask)
+        targets = jax.nn.one_hot(labels, class_count)
+        if numbers is not None:
+            targets = jnp.concatenate([targets, jnp.asarray(numbers)[rows][:, None]], axis=1)
+        return augment_batch(key, step, plan, layouts, images, labels, targets, mask)
 
     return augment
 
@@ -70,25 +81,25 @@ def augment_batch(
     step: Step,
     plan: Plan,
     layouts: Layouts,
-    class_count: int,
     images: Images,
     labels: Labels,
+    targets: Targets,
     mask: Mask,
 ) -> Augmented:
-    """Augmented images and their soft targets.
+    """Augmented images, and their targets mixed as they are.
 
     Args:
         key: of this step.
         step: from 0; on some steps nothing is mixed.
         plan: of the step's stage; may be traced. Operations whose names are absent are not traced.
         layouts: that the plan was made for.
-        class_count: width of the targets.
         images: bytes, 255 is white paper.
-        labels: class indices; the target of -1 (unknown) is 0 everywhere.
+        labels: class indices; -1 where unknown.
+        targets: soft labels, perhaps with further columns.
         mask: False where a row does not count; such rows are mixed into no other.
 
     Returns:
-        Images of 0 to 1, where 1 is white paper, not yet normalised; targets that sum to 1, not yet smoothed.
+        Images of 0 to 1, where 1 is white paper, not yet normalised; targets, not yet smoothed.
     """
     ink_key, mix_key = jax.random.split(key)
     policy = None
@@ -100,7 +111,6 @@ def augment_batch(
         chosen = jnp.asarray(plan.classes)[labels] & (labels >= 0)
         plain = (255 - jnp.asarray(images)).astype(jnp.float32) / 255.0
         ink = jnp.where(chosen.reshape(-1, 1, 1, 1), ink, plain)
-    targets = jax.nn.one_hot(labels, class_count)
     if plan.mixing is not None and layouts.mixing is not None:
         due = mixing_due(plan.mixing, step)
         ink, targets = mix(mix_key, due, layouts.mixing, ink, labels, targets, mask, chosen)

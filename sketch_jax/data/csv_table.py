@@ -1,10 +1,12 @@
 """Source: tables that list images and their labels, laid out as in the sketch contest or with other names."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from sketch_jax.data.class_list import (
     ClassList,
@@ -55,6 +57,9 @@ class Csv:
     those that occur in the train table, in the order of their numbers or of the alphabet."""
     group_column: str | None = None
     """Column of what must not be torn apart by a split, such as a person; None: every image for itself."""
+    number_column: str | None = None
+    """Column of a number of whose range the class is, such as an age: what `--loss.kind Regression` may
+    predict in place of the class; None: there is none."""
     test_id_column: str | None = None
     """Column of the test table whose values name its rows in predictions and submissions; None: the paths."""
     test_labels: bool = False
@@ -150,8 +155,39 @@ def _train_examples(source: Csv, table: Table, labels: Sequence[str], classes: C
         labels=indices,
         class_names=classes.names,
         groups=groups,
+        numbers=_numbers(source, table),
         read=_reader(source, table, source.train_folder, paths),
     )
+
+
+def _numbers(source: Csv, table: Table) -> Float[np.ndarray, " rows"] | None:
+    if source.number_column is None:
+        return None
+    cells = column(table, source.number_column, option="--source.number-column")
+    numbers = [parsed_number(cell) for cell in cells]
+    refuse_faults(
+        f"{table.path}: column {source.number_column!r} of --source.number-column must hold numbers",
+        [
+            f"line {line}: {cell!r} is none"
+            for line, cell, number in zip(table.lines, cells, numbers, strict=True)
+            if not math.isfinite(number)
+        ],
+        "correct these rows, or leave the option out",
+    )
+    return np.array(numbers, np.float32)
+
+
+def parsed_number(cell: str) -> float:
+    """The finite number that a cell holds, or NaN.
+
+    >>> parsed_number(" 4.5"), parsed_number("inf"), parsed_number("four")
+    (4.5, nan, nan)
+    """
+    try:
+        number = float(cell)
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def _test_examples(source: Csv, test_table: str, classes: ClassList) -> Examples:

@@ -12,19 +12,20 @@ from sketch_jax.data.verify import ChosenRows
 
 
 def fingerprint(examples: Examples) -> str:
-    """Hash of ids, labels, groups, class names and, where images are files, their sizes: 16 hex digits.
+    """Hash of ids, labels, groups, numbers, class names and, of images in files, their sizes: 16 hex digits.
 
     Equal examples have equal fingerprints on every machine. File contents are not read: of an image that is
     replaced, only another size shows.
     """
     digest = hashlib.sha256()
-    for part in (
+    parts = (
         examples.class_names,
         examples.ids,
         map(str, examples.labels.tolist()),
         examples.groups or (),
         map(str, _file_sizes(examples.read, range(len(examples)))),
-    ):
+    )
+    for part in parts if examples.numbers is None else (*parts, map(str, examples.numbers.tolist())):
         digest.update("".join(f"{len(text)}:{text}," for text in part).encode() + b";")
     return digest.hexdigest()[:16]
 

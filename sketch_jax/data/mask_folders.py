@@ -183,11 +183,12 @@ def _check_labels(table: Table, people: Sequence[Person]) -> None:
 
 
 def _train_examples(source: MaskFolders, people: Sequence[Person]) -> tuple[Examples, Mapping[str, str]]:
-    """A row for each photo, in the order of the table, and the files that are none of them."""
+    """A row for each photo, in the order of the table, with the age in years, and files that are no photo."""
     folder = Path(source.root, source.train_folder)
     paths: list[str] = []
     parts: list[tuple[int, int, int]] = []
     groups: list[str] = []
+    ages: list[int] = []
     faults: list[str] = []
     skipped: dict[str, str] = {}
     for person in people:
@@ -204,6 +205,7 @@ def _train_examples(source: MaskFolders, people: Sequence[Person]) -> tuple[Exam
             paths.append(path)
             parts.append((mask, gender, age))
             groups.append(person.folder)
+            ages.append(int(person.age))
     refuse_faults(
         f"{folder}: every person needs one photo each of {', '.join(MASK_OF_PHOTO)}",
         faults,
@@ -214,6 +216,7 @@ def _train_examples(source: MaskFolders, people: Sequence[Person]) -> tuple[Exam
         labels=joined_labels(TASKS, np.array(parts).T),
         class_names=joined_names(TASKS),
         groups=tuple(groups),
+        numbers=np.array(ages, np.float32),
         read=_reader(source, source.train_folder, paths, source.train_table),
     )
     return examples, skipped

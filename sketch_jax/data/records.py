@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from sketch_jax.tasks import Tasks
 
@@ -35,6 +35,8 @@ class Examples:
     """Name of each class index."""
     groups: tuple[str, ...] | None = None
     """Rows of one group (a person, a drawer) must stay on one side of a split; None: every row for itself."""
+    numbers: Float[np.ndarray, " rows"] | None = None
+    """A number of each row of whose range its class is, such as an age; None: the source tells none."""
     read: Callable[[int], Picture]
     """Picture of a row, for `decode.load_image`, which decodes and resizes at once (a large JPEG need not be
     decoded in full). Picklable: worker processes call it."""

@@ -143,10 +143,11 @@ def _choose(examples: Examples, rows: Int[np.ndarray, " rows"]) -> Examples:
     """Some of the rows."""
     if len(rows) == len(examples):
         return examples
-    return Examples(
+    return dataclasses.replace(
+        examples,
         ids=tuple(examples.ids[row] for row in rows),
         labels=examples.labels[rows],
-        class_names=examples.class_names,
+        numbers=None if examples.numbers is None else examples.numbers[rows],
         groups=None if examples.groups is None else tuple(examples.groups[row] for row in rows),
         read=ChosenRows(read=examples.read, rows=rows),
     )

@@ -13,6 +13,7 @@ from sketch_jax.errors import InputError, refuse_faults
 from sketch_jax.losses import class_weights, ordinal, sigmoid, softmax
 from sketch_jax.losses.class_weights import ClassCounts
 from sketch_jax.losses.factors import HeadLogits, join_log_probabilities, split_logits, task_targets
+from sketch_jax.losses.numbers import Numbers, refuse_other_cuts, require_numbers, summarize_numbers
 from sketch_jax.losses.options import (
     Asymmetric,
     BinaryCrossEntropy,
@@ -35,7 +36,7 @@ from sketch_jax.losses.options import (
 from sketch_jax.tasks import Tasks, membership, task_index
 
 LossFunction = Callable[[HeadLogits, Targets, Mask], Float[Array, ""]]
-"""(logits, soft targets, False where a row does not count) -> mean over the rows."""
+"""(logits, targets, False where a row does not count) -> mean over the rows."""
 
 ONLY_HEAD = "classes"
 """Name of the head where one task has other than a logit a class."""
@@ -53,6 +54,8 @@ class Objective:
     with one logit a class."""
     ordinal_heads: tuple[str, ...] = ()
     """Heads whose logits are one score plus a bias each."""
+    reads_numbers: bool = False
+    """Whether targets have the images' true numbers in a column after the soft labels."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,22 +66,27 @@ class Part:
     log_probabilities: Callable[[HeadLogits], Float[Array, "batch classes"]]
     logit_count: int
     ordinal: bool = False
+    reads_numbers: bool = False
+    """Whether the true number stands in a column after the soft labels."""
 
 
-def create_loss(options: Loss, counts: ClassCounts, tasks: Tasks | None = None) -> Objective:
+def create_loss(
+    options: Loss, counts: ClassCounts, tasks: Tasks | None = None, numbers: Numbers | None = None
+) -> Objective:
     """Builds the objective of a record.
 
     Args:
         options: the record.
         counts: training images of each class.
         tasks: what the classes are made of; None: they are of one task.
+        numbers: of the training images; None: the source tells none.
 
     Raises:
-        InputError: the record does not fit the classes or the tasks.
+        InputError: the record does not fit the classes, the tasks or the numbers.
     """
     if isinstance(options, MultiTask):
-        return _create_multi_task(options, counts, _require_tasks(tasks))
-    part = create_part(options, counts)
+        return _create_multi_task(options, counts, _require_tasks(tasks), numbers)
+    part = create_part(options, counts, numbers)
     if not isinstance(options, Ordinal | Regression):
         return Objective(loss=part.loss, class_logits=lambda logits: logits, heads={})
     return Objective(
@@ -86,10 +94,11 @@ def create_loss(options: Loss, counts: ClassCounts, tasks: Tasks | None = None) 
         class_logits=part.log_probabilities,
         heads={ONLY_HEAD: part.logit_count},
         ordinal_heads=(ONLY_HEAD,) if part.ordinal else (),
+        reads_numbers=part.reads_numbers,
     )
 
 
-def create_part(options: TaskChoice, counts: ClassCounts) -> Part:
+def create_part(options: TaskChoice, counts: ClassCounts, numbers: Numbers | None = None) -> Part:
     """The loss of one task, from the training images of its classes."""
     match options:
         case Ordinal():
@@ -101,7 +110,7 @@ def create_part(options: TaskChoice, counts: ClassCounts) -> Part:
                 ordinal=True,
             )
         case Regression():
-            return _create_regression(options, counts)
+            return _create_regression(options, counts, numbers)
         case WeightedSum():
             losses = [create_direct(loss, counts) for loss in options.losses]
             return _direct_part(partial(weighted_sum, losses, options.weights), counts)
@@ -185,9 +194,14 @@ def _direct_part(loss: LossFunction, counts: ClassCounts) -> Part:
     return Part(loss=loss, log_probabilities=softmax.log_probabilities_of, logit_count=len(counts))
 
 
-def _create_regression(options: Regression, counts: ClassCounts) -> Part:
-    values = np.array(options.values or range(len(counts)), np.float64)
-    cuts = np.array(options.cuts or (values[1:] + values[:-1]) / 2.0, np.float64)
+def _create_regression(options: Regression, counts: ClassCounts, numbers: Numbers | None) -> Part:
+    reads_numbers = options.target == "numbers"
+    if reads_numbers:
+        values, between = summarize_numbers(require_numbers(numbers))
+    else:
+        values = np.array(options.values or range(len(counts)), np.float64)
+        between = (values[1:] + values[:-1]) / 2.0
+    cuts = np.array(options.cuts or between, np.float64)
     faults = [
         f"--loss.{name}: {len(numbers)} numbers where {wanted} are due"
         for name, numbers, wanted in (("values", values, len(counts)), ("cuts", cuts, len(counts) - 1))
@@ -196,10 +210,11 @@ def _create_regression(options: Regression, counts: ClassCounts) -> Part:
     refuse_faults(
         f"Regression: does not fit the {len(counts)} classes", faults, "give one value for each class"
     )
+    if reads_numbers:
+        refuse_other_cuts(require_numbers(numbers), cuts)
+    squared_error = ordinal.squared_error_of_numbers if reads_numbers else ordinal.squared_error
     return Part(
-        loss=partial(
-            ordinal.squared_error, values=values, weights=weight_array(options.class_weights, counts)
-        ),
+        loss=partial(squared_error, values=values, weights=weight_array(options.class_weights, counts)),
         log_probabilities=partial(
             ordinal.number_log_probabilities,
             values=values,
@@ -207,6 +222,7 @@ def _create_regression(options: Regression, counts: ClassCounts) -> Part:
             scale=options.spread * float(np.diff(values).min()),
         ),
         logit_count=1,
+        reads_numbers=reads_numbers,
     )
 
 
@@ -219,7 +235,9 @@ def _require_tasks(tasks: Tasks | None) -> Tasks:
     return tasks
 
 
-def _create_multi_task(options: MultiTask, counts: ClassCounts, tasks: Tasks) -> Objective:
+def _create_multi_task(
+    options: MultiTask, counts: ClassCounts, tasks: Tasks, numbers: Numbers | None
+) -> Objective:
     chosen = {name: TaskLoss(task=name) for name in tasks.names}
     named = [own.task for own in options.losses]
     for own in options.losses:
@@ -231,16 +249,21 @@ def _create_multi_task(options: MultiTask, counts: ClassCounts, tasks: Tasks) ->
         "leave out the others, or join them in a WeightedSum",
     )
     parts = {
-        name: create_part(chosen[name].loss, (counts @ membership(tasks, index)).astype(np.int64))
+        name: create_part(
+            chosen[name].loss,
+            (counts @ membership(tasks, index)).astype(np.int64),
+            None if numbers is None else numbers.of_task(tasks, index),
+        )
         for index, name in enumerate(tasks.names)
     }
     weights = [chosen[name].weight for name in tasks.names]
     sizes = [part.logit_count for part in parts.values()]
 
     def loss(logits: HeadLogits, targets: Targets, mask: Mask) -> Float[Array, ""]:
-        by_task = task_targets(targets, tasks)
+        by_task = task_targets(targets[:, : len(counts)], tasks)
+        further = targets[:, len(counts) :]
         terms = [
-            weight * part.loss(own, by_task[name], mask)
+            weight * part.loss(own, _with_numbers(part, by_task[name], further), mask)
             for weight, own, (name, part) in zip(
                 weights, split_logits(logits, sizes), parts.items(), strict=True
             )
@@ -257,4 +280,11 @@ def _create_multi_task(options: MultiTask, counts: ClassCounts, tasks: Tasks) ->
         class_logits=class_logits,
         heads={name: part.logit_count for name, part in parts.items()},
         ordinal_heads=tuple(name for name, part in parts.items() if part.ordinal),
+        reads_numbers=any(part.reads_numbers for part in parts.values()),
     )
+
+
+def _with_numbers(
+    part: Part, targets: Float[Array, "batch _"], numbers: Float[Array, "batch _"]
+) -> Float[Array, "batch _"]:
+    return jnp.concatenate([targets, numbers], axis=1) if part.reads_numbers else targets

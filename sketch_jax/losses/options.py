@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from sketch_jax.errors import refuse_faults
 
@@ -208,10 +208,15 @@ class Ordinal(Checked):
 class Regression(Checked):
     """For classes that are ranges of a number, such as ages: the number is predicted and cut into classes."""
 
+    target: Literal["classes", "numbers"] = "classes"
+    """What is predicted: a number that stands for the class, or the true number of each image, which
+    MaskFolders (the age) and Csv (`--source.number-column`) tell."""
     values: tuple[float, ...] = ()
-    """Number that stands for each class, rising; none: 0, 1, 2 and so on."""
+    """Number that stands for each class, rising; none: 0, 1, 2 and so on. Of true numbers they are the
+    classes' means, and are not set."""
     cuts: tuple[float, ...] = ()
-    """Numbers where the next class begins, rising; none: half-way between the values."""
+    """Numbers where the next class begins, rising; none: half-way between the values, of true numbers between
+    the largest of a class and the least of the next."""
     spread: float = 0.1
     """How unsure the predicted number counts as, above 0, in the least distance between values: it makes
     probabilities of it, and is small so that the answer is the class whose range holds the number."""
@@ -226,6 +231,8 @@ class Regression(Checked):
             for name, numbers in (("values", self.values), ("cuts", self.cuts))
             if any(not low < high for low, high in itertools.pairwise(numbers))
         ]
+        if self.target == "numbers" and self.values:
+            faults.append("--loss.values: are the classes' means where --loss.target is numbers")
         if self.values and self.cuts and len(self.cuts) != len(self.values) - 1:
             faults.append(
                 f"--loss.cuts: {len(self.cuts)} cuts for {len(self.values)} values; one less is due"

@@ -86,9 +86,28 @@ def squared_error(
         values: number of each class, rising.
         weights: of the classes, taken by row; None: 1.
     """
+    numbers = targets @ jnp.asarray(values, jnp.float32)
+    return mean_over_rows(_squared_error(logits, numbers, values) * row_weights(targets, weights), mask)
+
+
+def squared_error_of_numbers(
+    logits: NumberLogits,
+    targets: Float[Array, "batch classes_and_number"],
+    mask: Mask,
+    values: Float[np.ndarray, " classes"],
+    weights: ClassWeightArray | None = None,
+) -> Scalar:
+    """The same from true numbers, which stand in a column after the soft labels, mixed as these are."""
+    soft, numbers = targets[:, : len(values)], targets[:, len(values) :]
+    errors = _squared_error(logits, numbers.reshape(len(targets)), values)
+    return mean_over_rows(errors * row_weights(soft, weights), mask)
+
+
+def _squared_error(
+    logits: NumberLogits, numbers: Float[Array, " batch"], values: Float[np.ndarray, " classes"]
+) -> Float[Array, " batch"]:
     half = float((values[-1] - values[0]) / 2.0)
-    error = (predicted_number(logits, values) - targets @ jnp.asarray(values, jnp.float32)) / half
-    return mean_over_rows(error**2 * row_weights(targets, weights), mask)
+    return ((predicted_number(logits, values) - numbers) / half) ** 2
 
 
 def number_log_probabilities(

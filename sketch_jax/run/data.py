@@ -18,6 +18,7 @@ from sketch_jax.data.sources import load_source
 from sketch_jax.data.split_file import read_split, write_split
 from sketch_jax.data.splits import HoldOut, create_folds, held_out_fold, split_rows
 from sketch_jax.errors import InputError
+from sketch_jax.losses.numbers import Numbers
 from sketch_jax.preprocessing import Preprocessing
 from sketch_jax.run.duplicates import Duplicates, find_near_duplicates, write_pairs
 from sketch_jax.train.run_directory import DUPLICATES_NAME, SPLIT_NAME, is_abandoned
@@ -108,6 +109,15 @@ def decode_to_memory(
             bar.update(task, completed=done, total=total)
 
         return fill_cache(examples, rows, preprocessing, loading=loading, progress=progress)
+
+
+def numbers_of(data: Data) -> Numbers | None:
+    """Labels and numbers of the training images; None: the source tells no numbers."""
+    train = data.dataset.train
+    if train.numbers is None:
+        return None
+    rows = data.train_rows
+    return Numbers(train.labels[rows], train.numbers[rows], train.class_names)
 
 
 def class_counts(data: Data) -> Int[np.ndarray, " classes"]:

@@ -26,7 +26,7 @@ from sketch_jax.models.model import Model
 from sketch_jax.optim.options import base_of
 from sketch_jax.optim.schedule import create_schedule
 from sketch_jax.optim.schedule_options import Plateau
-from sketch_jax.run.data import Data, class_counts, load_data
+from sketch_jax.run.data import Data, class_counts, load_data, numbers_of
 from sketch_jax.run.phases import Phase, create_phases
 from sketch_jax.train.division import keep_frozen_as
 from sketch_jax.train.loop import Plan, best_steps_in_flight
@@ -83,7 +83,7 @@ def prepare(config: Config, console: Console) -> Setting:
     rate = base_of(config.optimizer).learning_rate
     schedule = create_schedule(config.schedule, rate, plan.steps, plan.steps_per_epoch)
     weights = row_weights(config.sampling, data.dataset.train, data.train_rows, data.dataset.tasks)
-    objective = create_loss(config.loss, class_counts(data), data.dataset.tasks)
+    objective = create_loss(config.loss, class_counts(data), data.dataset.tasks, numbers_of(data))
     start = load_start(
         config,
         data.dataset.train.class_names,
@@ -131,8 +131,9 @@ def create_at_size(
         except InputError as error:
             raise InputError(f"--augmentation.stages at image size {image_size}: {error}") from error
     choose = functools.partial(marked_classes, data)
+    numbers = data.dataset.train.numbers if objective.reads_numbers else None
     augment = create_augment(
-        config.augmentation, class_count, plan.steps_per_epoch, image_size, choose=choose
+        config.augmentation, class_count, plan.steps_per_epoch, image_size, choose=choose, numbers=numbers
     )
     return AtSize(model, augment)
 

@@ -52,10 +52,10 @@ def make_train_step(
     Args:
         model: the functions of the architecture.
         preprocessing: mean and standard deviation of the inputs.
-        augment: (key, step, images, labels, mask) -> (images of 0 to 1, soft targets).
+        augment: (key, step, images, labels, mask, rows) -> (images of 0 to 1, targets).
         optimizer: from gradients to updates.
         schedule: learning rate by step, for the metrics.
-        loss: (logits, soft targets, mask) -> mean over the rows that count.
+        loss: (logits, targets, mask) -> mean over the rows that count.
         dropout_samples: masks of the head's dropout, over which the loss is the mean (arXiv:1905.09788).
         whole: (trainable, frozen) -> parameters of the model; no gradient is taken of `frozen`.
         accumulation_steps: micro-batches that a batch, augmented as a whole, is computed in one after the
@@ -69,7 +69,8 @@ def make_train_step(
 
     def train_step(state: TrainState, frozen: Tree, batch: Any, key: Any) -> tuple[TrainState, Metrics]:
         augment_key = stream(key, "augment", state.step)
-        images, targets = augment(augment_key, state.step, batch.images, batch.labels, batch.mask)
+        drawn = batch.images, batch.labels, batch.mask, batch.rows
+        images, targets = augment(augment_key, state.step, *drawn)
         examples = Examples(normalize(images, preprocessing), targets, batch.mask)
         model_key = stream(key, "model", state.step)
 

@@ -79,13 +79,27 @@ def test_images_of_a_batch_get_draws_of_their_own():
     assert len({image.tobytes() for image in np.asarray(augmented)}) == len(images)
 
 
+def test_numbers_of_rows_are_mixed_as_the_labels_are():
+    images, labels, mask = batch()
+    numbers = np.array([0, 10, 20, 30, 40, 0, 0], np.float32)
+    mixing = Augmentation(mixing=Mixing(mixup_alpha=0.8, cutmix=None))
+    augment = jax.jit(create_augment(mixing, CLASSES, 10, numbers=numbers))
+    _, targets = augment(jax.random.key(1), 0, images, labels, mask, jnp.asarray([0, 1, 2, 3, 4, 5]))
+    assert targets.shape == (6, CLASSES + 1)
+    # A row's number is ten times its class, so the mixed number is ten times the mixed class.
+    np.testing.assert_allclose(targets[:, -1], targets[:, :-1] @ (10.0 * np.arange(CLASSES)), rtol=1e-5)
+    assert (np.asarray(targets[:, :-1]).max(1) < 0.99).any()
+
+
 def test_other_strengths_need_no_new_compilation():
     traces = []
 
     def augment(plan, layouts):
         traces.append(plan)
         rows = map(jnp.asarray, batch())
-        return augment_batch(jax.random.key(0), 0, plan, layouts, CLASSES, *rows)
+        images, labels, mask = rows
+        targets = jax.nn.one_hot(labels, CLASSES)
+        return augment_batch(jax.random.key(0), 0, plan, layouts, images, labels, targets, mask)
 
     def plan_of(degrees: float, share: float, alpha: float, magnitude: float):
         options = Augmentation(

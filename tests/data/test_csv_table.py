@@ -104,6 +104,22 @@ def test_groups_come_from_their_column(tmp_path):
     )
 
 
+def test_numbers_come_from_their_column(tmp_path):
+    columns = ("image_path", "target", "age")
+    rows = [("a.png", 0, " 18.5"), ("b.png", 1, "60")]
+    train_table(tmp_path, rows, columns)
+    fields = {"class_name_column": None, "test_table": None, "number_column": "age"}
+    assert load_csv(Csv(root=str(tmp_path), **fields)).train.numbers.tolist() == [18.5, 60.0]
+    train_table(tmp_path, [*rows, ("c.png", 1, "inf"), ("d.png", 1, "old")], columns)
+    assert message(tmp_path, **fields) == (
+        f"{tmp_path}/train.csv: column 'age' of --source.number-column must hold numbers (2):\n"
+        "  line 4: 'inf' is none\n"
+        "  line 5: 'old' is none\n"
+        "correct these rows, or leave the option out"
+    )
+    assert load_csv(Csv(root=str(tmp_path), **{**fields, "number_column": None})).train.numbers is None
+
+
 def test_a_class_list_fixes_the_order_of_names(contest):
     (contest / "classes.txt").write_text("dog\ncat\n")
     fields = {"label_column": "class_name", "class_name_column": None, "class_list": "classes.txt"}

@@ -43,6 +43,11 @@ def test_a_class_is_mask_times_6_plus_gender_times_3_plus_age(contest):
     assert dataset.skipped == {}
 
 
+def test_the_age_in_years_is_the_number_of_a_photo(contest):
+    train = load(contest).train
+    assert train.numbers.tolist() == [float(name.split("/")[0].rsplit("_", 1)[1]) for name in train.ids]
+
+
 def test_ids_are_the_paths_of_their_photos_whatever_their_ending(contest):
     train = load(contest).train
     assert train.ids[0] == "000001_male_Asian_25/incorrect_mask.jpeg" or train.ids[0].endswith(

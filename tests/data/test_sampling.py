@@ -90,6 +90,14 @@ def test_an_epoch_has_as_many_batches_as_without_weights_and_is_shuffled():
         assert set(np.bincount(epoch // 2, minlength=50)[40:].tolist()) == {2, 3}
 
 
+def test_what_is_drawn_more_often_comes_from_the_training_rows_alone():
+    weighted = order(np.r_[np.full(40, 1.0), np.full(10, 9.0)])
+    training_rows = set(range(0, 100, 2))  # the odd ones are held out
+    drawn_rows = np.concatenate([weighted[step] for step in range(30)])
+    assert set(drawn_rows.tolist()) <= training_rows
+    assert np.bincount(drawn_rows).max() > 9
+
+
 def test_a_run_from_any_step_goes_on_with_the_batches_of_a_straight_run():
     weights = np.random.default_rng(1).uniform(0.1, 5.0, 50)
     straight = order(weights, steps=20)

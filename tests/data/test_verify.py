@@ -55,12 +55,15 @@ def test_skipping_never_drops_a_test_image_but_reads_it_as_blank_paper(damaged):
     assert dataset.test.read(2) == damaged / "test" / "2.png"
 
 
-def test_groups_follow_the_images_that_are_left(damaged):
+def test_groups_and_numbers_follow_the_images_that_are_left(damaged):
     table = damaged / "train.csv"
     lines = table.read_text().splitlines()
-    table.write_text("\n".join([f"{lines[0]},who", *(f"{line},p{n}" for n, line in enumerate(lines[1:]))]))
-    dataset = load_source(Csv(root=str(damaged), on_bad_image="skip", group_column="who"))
-    assert dataset.train.groups == ("p0", "p2", "p3", "p4", "p5", "p6")
+    rows = [f"{line},p{n},{n}" for n, line in enumerate(lines[1:])]
+    table.write_text("\n".join([f"{lines[0]},who,age", *rows]))
+    source = Csv(root=str(damaged), on_bad_image="skip", group_column="who", number_column="age")
+    train = load_source(source).train
+    assert train.groups == ("p0", "p2", "p3", "p4", "p5", "p6")
+    assert train.numbers.tolist() == [0.0, 2.0, 3.0, 4.0, 5.0, 6.0]
 
 
 def test_skipping_all_images_of_a_class_is_refused(tmp_path):

@@ -6,8 +6,10 @@ import pytest
 from jax import numpy as jnp
 from loss_cases import assert_equals_torch, everything, hard_targets, mixed_targets
 
+from sketch_jax.errors import InputError
 from sketch_jax.losses import ordinal
 from sketch_jax.losses.create import create_loss
+from sketch_jax.losses.numbers import Numbers
 from sketch_jax.losses.options import InverseFrequency, Ordinal, Regression
 
 LABELS = np.array([0, 1, 2, 3, 3, 2])
@@ -105,9 +107,91 @@ def test_the_class_of_a_number_is_the_range_that_holds_it():
     np.testing.assert_allclose(at_cut, [0.5, 0.5, 0.0], atol=1e-5)
 
 
-def test_values_that_fit_no_classes_are_refused():
-    from sketch_jax.errors import InputError
+NAMES = ("young", "middle", "old")
+AGES = Numbers(np.array([0, 0, 1, 1, 2]), np.array([18.0, 22.0, 30.0, 58.0, 60.0], np.float32), NAMES)
 
+
+def of_numbers(numbers, labels=AGES.labels, **options):
+    known = None if numbers is None else Numbers(labels, np.array(numbers, np.float32), NAMES)
+    return create_loss(Regression(target="numbers", **options), np.array([2, 2, 1]), numbers=known)
+
+
+def test_the_true_number_is_predicted_where_the_source_tells_it():
+    torch = pytest.importorskip("torch")
+    objective = of_numbers(AGES.numbers)
+    assert objective.reads_numbers
+    assert objective.heads == {"classes": 1}
+    logits = np.array([[-0.9], [0.2], [0.7], [1.1], [0.0]], np.float32)
+    targets = jnp.concatenate([hard_targets(AGES.labels, 3), jnp.asarray(AGES.numbers)[:, None]], axis=1)
+    mask = jnp.asarray([True, True, True, True, False])
+    value, gradient = jax.value_and_grad(objective.loss)(jnp.asarray(logits), targets, mask)
+    # The classes' means are 20, 44 and 60: a logit of 1 stands for 60, one of -1 for 20.
+    reference = torch.tensor(logits[:4, 0], requires_grad=True)
+    expected = torch.nn.functional.mse_loss(reference, (torch.tensor(AGES.numbers[:4]) - 40.0) / 20.0)
+    expected.backward()
+    assert float(value) == pytest.approx(expected.item(), rel=1e-6)
+    np.testing.assert_allclose(gradient[:4, 0], reference.grad.numpy(), rtol=1e-5)
+    ages = np.array([25.0, 27.0, 58.0, 59.5], np.float32)
+    answers = objective.class_logits(jnp.asarray((ages - 40.0) / 20.0)[:, None])
+    assert np.argmax(answers, -1).tolist() == [0, 1, 1, 2]
+    with pytest.raises(TypeError):
+        objective.loss(jnp.asarray(logits), targets[:, :3], mask)
+
+
+def test_a_cut_may_be_the_least_number_of_its_class_whatever_its_last_bit():
+    objective = of_numbers([0.1, 0.5, 0.7, 0.8, 0.9], cuts=(0.7, 0.9))
+    assert objective.reads_numbers
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"numbers": None},
+            "--loss.target numbers: the source tells no number of its images; choose MaskFolders, or Csv "
+            "with --source.number-column, or --loss.target classes",
+        ),
+        (
+            {"numbers": [1.0, 2.0], "labels": np.array([0, 1])},
+            "--loss.target numbers: every class needs a range of numbers, and these have no training image "
+            "(1):\n  'old'\nadd images, or take --loss.target classes",
+        ),
+        (
+            {"numbers": [18.0, 31.0, 30.0, 58.0, 60.0]},
+            "--loss.target numbers: a class is a range of numbers, and the next class begins above it (1):\n"
+            "  'young': its numbers reach 31, those of the next class, 'middle', begin at 30\n"
+            "bring the classes into the order of their numbers (--source.class-list, or values that sort so),"
+            " correct labels or numbers, or take --loss.target classes",
+        ),
+        (
+            {"numbers": AGES.numbers, "cuts": (30.0, 55.0)},
+            "--loss.cuts: a cut lies above a class's numbers, and no higher than the next class's least (1):"
+            "\n"
+            "  55: the numbers of 'middle' reach 58, those of 'old' begin at 60\n"
+            "correct these cuts, or leave them out",
+        ),
+        (
+            {"numbers": AGES.numbers, "cuts": (30.0,)},
+            "Regression: does not fit the 3 classes (1):\n"
+            "  --loss.cuts: 1 numbers where 2 are due\n"
+            "give one value for each class",
+        ),
+        (
+            {"numbers": AGES.numbers, "values": (1.0, 2.0, 3.0)},
+            "Regression: the classes must be ranges of a number (1):\n"
+            "  --loss.values: are the classes' means where --loss.target is numbers\n"
+            "correct these numbers",
+        ),
+    ],
+    ids=["no numbers", "empty class", "overlap", "other cuts", "too few cuts", "values"],
+)
+def test_numbers_that_are_no_ranges_of_the_classes_are_refused(arguments, message):
+    with pytest.raises(InputError) as caught:
+        of_numbers(**arguments)
+    assert str(caught.value) == message
+
+
+def test_values_that_fit_no_classes_are_refused():
     with pytest.raises(InputError) as caught:
         create_loss(Regression(values=(1.0, 2.0)), np.array([5, 5, 5]))
     assert str(caught.value) == (

@@ -110,14 +110,14 @@ def test_the_loss_of_several_dropout_masks_is_the_mean_over_them():
         train_step = make_train_step(
             model,
             preprocessing,
-            lambda key, step, images, labels, mask: (images, targets),
+            lambda key, step, images, labels, mask, rows: (images, targets),
             optimizer,
             lambda step: 0.1,
             cross_entropy,
             samples,
         )
         state = create_state(params, statistics, optimizer)
-        batch = type("Batch", (), {"images": images, "labels": None, "mask": jnp.ones(4, bool)})
+        batch = type("Batch", (), {"images": images, "labels": None, "mask": jnp.ones(4, bool), "rows": None})
 
         @jax.jit
         def loss(step):

@@ -5,10 +5,12 @@ import json
 import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from command import here, metrics
 from mask_files import PEOPLE, write_mask_contest
+from rich.console import Console
 
 from convert.exportable import open_exportable
 from sketch_jax.augment.mixing_options import Mixing
@@ -38,6 +40,7 @@ from sketch_jax.models.head_options import HeadOptions
 from sketch_jax.models.model_options import ModelOptions
 from sketch_jax.optim.schedule_options import WarmupCosine
 from sketch_jax.predictions import load_predictions
+from sketch_jax.run.setting import prepare
 
 TASKS = MultiTask(
     losses=(
@@ -131,6 +134,22 @@ def test_a_loss_over_another_head_of_one_task_runs_with_balanced_classes(contest
     done = finished(config)
     assert done.returncode == 0, done.stderr
     assert load_predictions(tmp_path / "run" / "predictions" / "test.npz").logits.shape == (3, 18)
+
+
+def test_ages_are_predicted_as_numbers(contest, tmp_path):
+    ages = TaskLoss(task="age", loss=Regression(target="numbers"))
+    changes = {"loss": MultiTask(losses=(ages,)), "augmentation": Augmentation()}
+    config = small(tmp_path / "run", contest, epochs=1, **changes)
+    done = finished(config)
+    assert done.returncode == 0, done.stderr
+    setting = prepare(config, Console(quiet=True))
+    assert set(setting.data.dataset.train.numbers.tolist()) == {float(age) for *_, age in PEOPLE}
+    assert setting.objective.heads == {"mask": 3, "gender": 2, "age": 1}
+    train, rows = setting.data.dataset.train, np.array([3, 40, 11])
+    batch = np.zeros((3, 32, 32, 3), np.uint8), train.labels[rows], np.ones(3, bool), rows
+    _, targets = setting.at_size[32].augment(jax.random.key(0), 0, *batch)
+    assert targets.shape == (3, 19)
+    assert targets[:, 18].tolist() == train.numbers[rows].tolist()
 
 
 def test_what_does_not_go_together_is_refused_before_the_run_begins(contest, tmp_path):

@@ -57,7 +57,7 @@ def batch_of(rows, masked=0):
     )
 
 
-def plain(key, step, images, labels, mask):
+def plain(key, step, images, labels, mask, rows):
     return jnp.asarray(images, jnp.float32) / 255.0, jax.nn.one_hot(labels, CLASSES)
 
 
