@@ -3,7 +3,8 @@
 python -m sketch_jax.main --config configs/convnext.py --source.root DIR
 
 Source: the ConvNeXt fine-tuning recipe (arXiv:2201.03545): AdamW 5e-5 at batch 512, layer decay 0.8, no
-mixing, average of the weights. Needs a GPU with 24 GB. Unmeasured here: the accuracy at full size.
+mixing, average of the weights. Needs: a GPU with 24 GB. Expected: unknown. Unmeasured here: the accuracy at
+full size.
 """
 
 from sketch_jax.augment.options import Augmentation

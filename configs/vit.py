@@ -2,8 +2,8 @@
 
 python -m sketch_jax.main --config configs/vit.py --source.root DIR
 
-Source: timm's augreg2 fine-tuning: AdamW, layer decay 0.75, RandAugment, mixing. Needs a GPU with 12 GB.
-Unmeasured here: the accuracy at full size.
+Source: timm's augreg2 fine-tuning: AdamW, layer decay 0.75, RandAugment, mixing. Needs: a GPU with 12 GB.
+Expected: unknown. Unmeasured here: the accuracy at full size.
 """
 
 from sketch_jax.augment.mixing_options import Mixing

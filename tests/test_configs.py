@@ -1,5 +1,6 @@
 """Every configuration traces at full size, and every field of the records is read somewhere."""
 
+import ast
 import dataclasses
 import functools
 import re
@@ -17,6 +18,7 @@ from sketch_jax.config import Config, read_config
 from sketch_jax.data.mask_folders import TASKS, MaskFolders
 from sketch_jax.data.records import Batch
 from sketch_jax.losses.create import create_loss
+from sketch_jax.main import parse_config
 from sketch_jax.models.architectures import bare_name, create_model, default_image_size
 from sketch_jax.models.batch_norms import freeze_norms
 from sketch_jax.models.heads import replace_head, replaces_head
@@ -24,10 +26,10 @@ from sketch_jax.models.learning_rates import create_rate_of
 from sketch_jax.optim.optimizer import create_optimizer
 from sketch_jax.optim.options import base_of
 from sketch_jax.optim.sharpness import create_gradients
-from sketch_jax.preprocessing import Preprocessing
+from sketch_jax.preprocessing import Preprocessing, change_preprocessing
 from sketch_jax.tasks import joined_names
 from sketch_jax.train.averages import create_average
-from sketch_jax.train.division import begin, divide, whole
+from sketch_jax.train.division import begin, divide, keep_frozen_as, whole
 from sketch_jax.train.state import create_state
 from sketch_jax.train.step import make_train_step
 from sketch_jax.trees import flatten
@@ -60,16 +62,62 @@ def test_every_field_of_the_configuration_is_read_somewhere(root):
     assert unread == []
 
 
+VARIANTS = {
+    "system_a_mlp3 with EVA-giant": (
+        "system_a_mlp3",
+        *("--model.pretrained", "timm/eva_giant_patch14_336.clip_ft_in1k"),
+        *("--model.head.activation", "gelu", "--epochs", "15", "--schedule.every-epochs", "5"),
+    ),
+    "system_b, the head alone": ("system_b", "--tuning.kind", "HeadOnly"),
+    "system_c, three tasks": ("system_c", "--loss.kind", "MultiTask"),
+    "system_d with VGG16": ("system_d", "--model.pretrained", "timm/vgg16_bn.tv_in1k"),
+}
+"""What configurations name beside themselves."""
+
+PARTS = ("python -m sketch_jax.main --config configs/", "Source: ", "Needs: ", "Expected", "Unmeasured here")
+SINGLE_MODELS = ("eva02", "deit3", "convnext", "vit")
+NAMED = [path for path in CONFIGS if path.stem.startswith("system_") or path.stem in SINGLE_MODELS]
+
+
+@pytest.mark.parametrize("path", NAMED, ids=lambda path: path.stem)
+def test_a_recipe_opens_with_its_command_source_needs_and_what_is_expected_and_unmeasured(path):
+    text = " ".join(ast.get_docstring(ast.parse(path.read_text())).split())
+    assert [part for part in PARTS if part not in text] == []
+
+
+def test_every_configuration_but_the_quickstart_names_pretrained_weights():
+    without = [path.stem for path in CONFIGS if read_config(path).model.pretrained is None]
+    assert without == ["quickstart"]
+
+
+@pytest.mark.parametrize("words", VARIANTS.values(), ids=VARIANTS.keys())
+def test_a_variant_of_a_configuration_traces_at_full_size(words):
+    name, *options = words
+    trace(parse_config(["--config", f"configs/{name}.py", *options]))
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_configuration_traces_at_full_size(path):
-    config = read_config(path)
+    trace(read_config(path))
+
+
+def trace(config):
+    """Traces a step of training with all that a configuration says of model, loss, optimizer and data."""
     architecture = config.model.name or bare_name(config.model.pretrained or "vit_small_patch16_224")
     size = config.image_size or default_image_size(architecture)
     # A source of several tasks names its classes; others may have any number.
     tasks = TASKS if isinstance(config.source, MaskFolders) else None
     class_count = 250 if tasks is None else len(joined_names(tasks))
     objective = create_loss(config.loss, np.arange(1, class_count + 1), tasks)
-    model = create_model(architecture, class_count=class_count, image_size=size, dropout=config.model.dropout)
+    model = create_model(
+        architecture,
+        class_count=class_count,
+        image_size=size,
+        dropout=config.model.dropout,
+        drop_path=config.model.drop_path,
+        dtype=jnp.bfloat16,
+        remat=config.model.remat,
+    )
     if replaces_head(config.model.head, objective.heads):
         model = replace_head(model, config.model.head, tasks=objective.heads, ordinal=objective.ordinal_heads)
     params = jax.eval_shape(model.init, jax.random.key(0))[0]
@@ -80,7 +128,7 @@ def test_a_configuration_traces_at_full_size(path):
     )
     step = make_train_step(
         freeze_norms(model, division.is_trained),
-        Preprocessing(image_size=size),
+        change_preprocessing(Preprocessing(image_size=size), config.preprocessing),
         create_augment(config.augmentation, class_count, 100),
         optimizer,
         schedule,
@@ -97,6 +145,7 @@ def test_a_configuration_traces_at_full_size(path):
 
     def begin_and_step(key, images, labels, mask):
         params, statistics = model.init(key)
+        params = keep_frozen_as(params, [division], jnp.dtype(config.model.frozen_precision))
         trainable, frozen = begin(division, params, key)
         averages = config.averaging is not None
         state = create_state(trainable, statistics, optimizer, averages=averages)

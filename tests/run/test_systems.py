@@ -10,6 +10,7 @@ from sketch_jax.augment.curriculum_options import Curriculum
 from sketch_jax.config import Config, read_config
 from sketch_jax.data.mask_folders import MaskFolders
 from sketch_jax.data.splits import KFold
+from sketch_jax.main import parse_config
 from sketch_jax.optim.schedule_options import WarmupCosine
 
 SMALL_MODELS = {
@@ -68,11 +69,23 @@ def shrink(config: Config, name: str, masks) -> dict:
         "optimizer": config.optimizer,
         "schedule": earlier(config.schedule),
         "averaging": config.averaging,
+        "selection": config.selection,
     }
 
 
 OTHERS = ("deit3", "convnext", "vit")
 """Made of parts that the others run, too."""
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("system_b", ("--tuning.kind", "HeadOnly")), ("system_c", ("--loss.kind", "MultiTask"))],
+)
+def test_a_variant_of_a_system_runs_end_to_end_when_it_is_shrunken(name, options, masks, root, tmp_path):
+    config = parse_config(["--config", str(root / "configs" / f"{name}.py"), *options])
+    text = do_run(tmp_path / "run", **shrink(config, name, masks))
+    assert "done in" in text
+    assert ("by task: mask " in text) == (name == "system_c")
 
 
 @pytest.mark.parametrize(
