@@ -9,6 +9,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Int
 
+from sketch_jax.tasks import Tasks, membership
+
 LogitRows = Float[np.ndarray, "rows classes"]
 LabelRows = Int[np.ndarray, " rows"]
 
@@ -83,16 +85,40 @@ def merge(first: Counts, second: Counts) -> Counts:
 
 
 def summary(counts: Counts) -> dict[str, float]:
-    """The metrics of `metric_names.Metric`; empty without any row."""
+    """The metrics of `metric_names.Metric`; empty without any row.
+
+    The balanced accuracy is the mean recall of the classes that have rows, the worst recall the least.
+    """
     if not counts.rows:
         return {}
+    recalls = per_class_recall(counts)
     return {
         "accuracy": float(counts.ranks[:1].sum() / counts.rows),
         "top5_accuracy": float(counts.ranks[:5].sum() / counts.rows),
+        "balanced_accuracy": float(np.nanmean(recalls)),
+        "worst_recall": float(np.nanmin(recalls)),
         "macro_f1": macro_f1(counts.confusion),
         "loss": float("nan") if counts.not_finite else counts.loss * UNIT / counts.rows,
         "expected_calibration_error": calibration_error(counts),
     }
+
+
+def task_summaries(counts: Counts, tasks: Tasks | None) -> dict[str, float]:
+    """Accuracy and macro-F1 of each task, as `task/metric`; a class's answer is one to every task.
+
+    Args:
+        counts: of the classes.
+        tasks: what they are made of; None: one task, of which there is nothing more to say.
+    """
+    found: dict[str, float] = {}
+    if tasks is None or not counts.rows:
+        return found
+    for index, name in enumerate(tasks.names):
+        of_task = membership(tasks, index).astype(np.int64)
+        confusion = of_task.T @ counts.confusion @ of_task
+        found[f"{name}/accuracy"] = float(np.trace(confusion) / counts.rows)
+        found[f"{name}/macro_f1"] = macro_f1(confusion)
+    return found
 
 
 def summarise(logits: LogitRows, labels: LabelRows) -> dict[str, float]:

@@ -26,6 +26,7 @@ from command import (
 
 from sketch_jax.config import Config, config_from_json, config_to_json, read_config
 from sketch_jax.main import parse_config
+from sketch_jax.metric_names import HIGHER_IS_BETTER
 from sketch_jax.predictions import load_predictions
 
 
@@ -99,8 +100,7 @@ def test_predictions_hold_each_test_image_once_and_the_accuracy_is_theirs(finish
 def test_metrics_lines_have_the_losses_and_the_rate_of_their_step(finished):
     directory, _ = finished
     lines = metrics(directory)
-    measured = ("accuracy", "top5_accuracy", "macro_f1", "loss", "expected_calibration_error")
-    assert lines[0].keys() == {"step", *(f"val/{name}" for name in measured)}
+    assert lines[0].keys() == {"step", *(f"val/{name}" for name in HIGHER_IS_BETTER)}
     steps = [line["step"] for line in lines if "train/loss" in line]
     assert steps == [2, 4, 6, 8]
     rates = {line["step"]: line["train/learning_rate"] for line in lines if "train/loss" in line}

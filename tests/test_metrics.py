@@ -9,6 +9,7 @@ import pytest
 
 from sketch_jax import metrics
 from sketch_jax.metric_names import HIGHER_IS_BETTER, Metric
+from sketch_jax.tasks import cross_product
 
 
 def sample(rows=64, classes=7):
@@ -33,6 +34,32 @@ def test_metrics_agree_with_scikit_learn():
         metrics.per_class_recall(metrics.count(logits, labels)),
         reference.recall_score(labels, answers, average=None),
     )
+
+
+def test_the_balanced_accuracy_is_scikit_learns_and_the_worst_recall_the_least():
+    reference = pytest.importorskip("sklearn.metrics")
+    logits, labels = sample(rows=300)
+    labels = np.where(labels == 6, 5, labels)
+    found, answers = metrics.summarise(logits, labels), logits.argmax(-1)
+    expected = reference.recall_score(labels, answers, average=None, labels=range(6))
+    assert found["balanced_accuracy"] == pytest.approx(expected.mean())
+    assert found["worst_recall"] == pytest.approx(expected.min())
+    assert found["worst_recall"] < found["balanced_accuracy"]
+
+
+def test_each_task_is_measured_over_its_own_classes():
+    reference = pytest.importorskip("sklearn.metrics")
+    tasks = cross_product({"mask": ("worn", "none"), "age": ("young", "middle", "old")})
+    logits, labels = np.random.default_rng(3).normal(size=(200, 6)), np.arange(200) % 6
+    found = metrics.task_summaries(metrics.count(logits, labels), tasks)
+    assert set(found) == {f"{task}/{name}" for task in tasks.names for name in ("accuracy", "macro_f1")}
+    for index, task in enumerate(tasks.names):
+        own = np.array(tasks.members[index])
+        true, answers = own[labels], own[logits.argmax(-1)]
+        assert found[f"{task}/accuracy"] == pytest.approx(reference.accuracy_score(true, answers))
+        assert found[f"{task}/macro_f1"] == pytest.approx(reference.f1_score(true, answers, average="macro"))
+    assert metrics.task_summaries(metrics.count(logits, labels), None) == {}
+    assert metrics.task_summaries(metrics.count(logits, np.full(200, -1)), tasks) == {}
 
 
 def test_macro_f1_leaves_out_a_class_that_is_neither_label_nor_answer():
@@ -113,4 +140,4 @@ def test_ties_go_to_the_lowest_class_in_every_metric():
 def test_it_is_known_of_every_metric_whether_higher_is_better_and_each_can_select():
     assert set(metrics.summarise(*sample())) == set(HIGHER_IS_BETTER) == set(get_args(Metric))
     better = {name for name, higher in HIGHER_IS_BETTER.items() if higher}
-    assert better == {"accuracy", "top5_accuracy", "macro_f1"}
+    assert better == {"accuracy", "top5_accuracy", "balanced_accuracy", "worst_recall", "macro_f1"}

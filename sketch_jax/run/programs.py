@@ -14,7 +14,7 @@ from sketch_jax.data.cache import ImageCache
 from sketch_jax.data.pipeline import evaluation_batches
 from sketch_jax.data.records import Batch, Examples
 from sketch_jax.inference.predict import as_predictions, predict_logits
-from sketch_jax.metrics import summarise
+from sketch_jax.metrics import count, summary, task_summaries
 from sketch_jax.models.batch_norms import freeze_norms
 from sketch_jax.models.model import Model
 from sketch_jax.optim.optimizer import create_optimizer, predicting_params, with_rate_factor
@@ -247,4 +247,5 @@ def measure(data: Data, predict: Predict, state: TrainState, cache: ImageCache |
     if not len(data.validation_rows):
         return {}
     predictions = predict(state, data.dataset.train, data.validation_rows, cache)
-    return summarise(predictions.logits, predictions.labels)
+    counts = count(predictions.logits, predictions.labels)
+    return summary(counts) | task_summaries(counts, data.dataset.tasks)

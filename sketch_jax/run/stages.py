@@ -13,7 +13,7 @@ from rich.console import Console
 from sketch_jax.config import Config, config_to_json, run_directory
 from sketch_jax.inference.submission import write_submission
 from sketch_jax.metric_names import HIGHER_IS_BETTER
-from sketch_jax.metrics import Counts, count, per_class_recall, summary
+from sketch_jax.metrics import Counts, count, per_class_recall, summary, task_summaries
 from sketch_jax.predictions import Predictions, save_predictions
 from sketch_jax.run.card import Card, speed_facts
 from sketch_jax.run.data import keep_split
@@ -141,7 +141,9 @@ def _predict(setting: Setting, card: Card, trained: Trained, checkpoints: Checkp
             files.append((path, f"answers for {len(test.ids):,} images, in the sample submission's layout"))
     files.append((checkpoints.directory, f"steps {', '.join(map(str, checkpoints.steps()))}"))
     metrics = {
-        f"{of}/{name}": value for of, counts in found.items() for name, value in summary(counts).items()
+        f"{of}/{name}": value
+        for of, counts in found.items()
+        for name, value in (summary(counts) | task_summaries(counts, data.dataset.tasks)).items()
     }
     recalls = {of: _recalls(counts, data.dataset.train.class_names) for of, counts in found.items()}
     card.write(
