@@ -2,10 +2,11 @@
 
 import contextlib
 import logging
+import math
 import os
 import re
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from sketch_jax.train.host_memory import return_freed_memory
 from sketch_jax.train.packing import pack, parse_description, unpack
 
 PACKED_NAME = "packed"
+PART_BYTES = 2**24
+"""Of leaves that are read at a time, where that is not one leaf alone."""
 
 
 def create_checkpointer() -> Any:
@@ -138,30 +141,51 @@ def read_leaves(directory: str | os.PathLike[str], prefixes: Sequence[str]) -> d
         seal = read_seal(path)
         found = [name for name in (*seal.packed, *seal.arrays) if name.startswith(tuple(prefixes))]
         return_freed_memory()  # of what was read before, too
-        leaves = _read_while_checked(path, seal, dict.fromkeys(found))
+        return _read_while_checked(path, seal, dict.fromkeys(found))
     except DamagedError as damage:
         raise InputError(
             f"{path}: this checkpoint is damaged or unfinished: {damage}; use another"
         ) from damage
-    return_freed_memory()
-    return leaves
 
 
 def _read_while_checked(path: Path, seal: Seal, wanted: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Reads arrays while the files are checked, so that they come from the disk once.
+    """Reads arrays, some at a time, while the files are checked, so that they come from the disk once.
 
     Raises:
         DamagedError: the files are not as they were written.
     """
+    leaves: dict[str, np.ndarray] = {}
     with ThreadPoolExecutor(1) as pool, contextlib.closing(create_checkpointer()) as checkpointer:
         checked = pool.submit(check_files, path, seal)
         try:
-            leaves = read_arrays(checkpointer, path, seal, wanted)
+            for names in parts_of(seal, wanted):
+                leaves |= read_arrays(checkpointer, path, seal, {name: wanted[name] for name in names})
+                return_freed_memory()
         except Exception:
             checked.result()  # what is damaged is why it cannot be read
             raise
         checked.result()
     return leaves
+
+
+def parts_of(seal: Seal, names: Iterable[str]) -> list[list[str]]:
+    """Names of leaves to read at a time: orbax holds as many bytes again in buffers as it reads at once.
+
+    Args:
+        seal: of the checkpoint.
+        names: of leaves; those that are packed together are in the first part.
+    """
+    parts, room = [[name for name in names if name in seal.packed]], PART_BYTES
+    for name in names:
+        if name in seal.arrays:
+            leaf = parse_description(seal.arrays[name])
+            size = math.prod(leaf.shape) * leaf.dtype.itemsize
+            if size > room:
+                parts.append([])
+                room = PART_BYTES
+            parts[-1].append(name)
+            room -= size
+    return [part for part in parts if part]
 
 
 def refuse_other_leaves(place: Path, stored: Mapping[str, str], wanted: Mapping[str, str]) -> None:

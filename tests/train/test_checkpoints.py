@@ -22,6 +22,7 @@ from checkpoint_cases import (
 from jax import numpy as jnp
 
 from sketch_jax.errors import InputError
+from sketch_jax.train import checkpoint_arrays
 from sketch_jax.train.checkpoint_arrays import create_checkpointer, read_leaves
 from sketch_jax.train.checkpoints import Checkpoints
 from sketch_jax.train.packing import leaves_by_path
@@ -204,6 +205,31 @@ def test_what_is_needed_to_use_the_arrays_alone_stands_beside_them(tmp_path):
     truncate(tmp_path / "3")
     with pytest.raises(InputError, match="damaged or unfinished"):
         read_leaves(tmp_path / "3", ["trainable/"])
+
+
+def test_arrays_are_read_some_at_a_time(tmp_path, monkeypatch):
+    generator = np.random.default_rng(0)
+    sizes = {"a": 300, "b": 300, "large": 900, "c": 300, "d": 300, "small": 4}
+    arrays = {
+        name: jnp.asarray(generator.normal(size=(size, 600)), jnp.float32) for name, size in sizes.items()
+    }
+    with Checkpoints(tmp_path, report=refuse_reports) as checkpoints:
+        checkpoints.save(1, {"trainable": arrays}, metric=None)
+    monkeypatch.setattr(checkpoint_arrays, "PART_BYTES", 2 * 300 * 600 * 4)
+    asked = []
+
+    def read(checkpointer, directory, seal, wanted):
+        asked.append([path.removeprefix("trainable/") for path in wanted])
+        return read_arrays(checkpointer, directory, seal, wanted)
+
+    read_arrays = checkpoint_arrays.read_arrays
+    monkeypatch.setattr(checkpoint_arrays, "read_arrays", read)
+    leaves = read_leaves(tmp_path / "1", ["trainable/"])
+    assert {path: leaf.tobytes() for path, leaf in leaves.items()} == {
+        f"trainable/{name}": np.asarray(array).tobytes() for name, array in arrays.items()
+    }
+    assert sorted(map(len, asked)) == [1, 2, 3], "the large one alone, two, and two with the packed one"
+    assert ["large"] in asked
 
 
 def test_checkpoints_of_another_model_are_refused(tmp_path):
