@@ -112,8 +112,7 @@ def _replace_kind(record: Any, path: Sequence[str], name: str, option: str, miss
     if field not in hints:
         raise InputError(f"{option}: there is no field {field!r}{suggestion(field, hints)}")
     if rest:
-        inner = _replace_kind(getattr(record, field), rest, name, option, missing)
-        return _unchecked(type(record), {**_fields_of(record), field: inner})
+        return with_field(record, field, _replace_kind(getattr(record, field), rest, name, option, missing))
     kinds = kinds_of(hints[field])
     if len(kinds) < 2:
         raise InputError(f"{option}: {field} is of one kind only; leave the option out")
@@ -122,8 +121,12 @@ def _replace_kind(record: Any, path: Sequence[str], name: str, option: str, miss
             f"{option} {name}: no such kind{suggestion(name, kinds)}; it can be {', '.join(kinds)}"
         )
     _refuse_records_without_values(kinds[name], f"{option} {name}")
-    chosen = _as_kind(kinds[name], getattr(record, field), missing)
-    return _unchecked(type(record), {**_fields_of(record), field: chosen})
+    return with_field(record, field, _as_kind(kinds[name], getattr(record, field), missing))
+
+
+def with_field(record: Any, field: str, value: Any) -> Any:
+    """The record with another value in a field; no check runs, as options that are to come may mend it."""
+    return _unchecked(type(record), {**_fields_of(record), field: value})
 
 
 def _refuse_records_without_values(kind: Any, option: str) -> None:

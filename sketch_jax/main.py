@@ -7,12 +7,16 @@ from pathlib import Path
 
 import tyro
 
+from sketch_jax.augment.options import Augmentation
+from sketch_jax.augment.policies.text import parse_policy
 from sketch_jax.command import guarded
 from sketch_jax.config import Config, read_config
 from sketch_jax.ending import end_process
 from sketch_jax.errors import InputError
-from sketch_jax.kinds import choices_under, choose_kinds, refuse_misplaced_options
+from sketch_jax.kinds import choices_under, choose_kinds, refuse_misplaced_options, with_field
 from sketch_jax.train.signals import leave_on_interrupt
+
+POLICY_OPTION = "--augmentation.policy"
 
 WHEN_FULL = (
     "choose a smaller --batch-size, or on an accelerator the same batch in parts by --accumulation-steps 2 "
@@ -24,7 +28,8 @@ DESCRIPTION = """Fine-tunes a pretrained vision model on labelled images and pre
 
 `--config FILE` names a configuration: a Python file with get_config(), or the config.json of an earlier run.
 Every option below overrides one of its fields; the defaults shown are the file's.
-A field that can be of several kinds takes one by name, and --help then shows the options of that kind:
+A field that can be of several kinds takes one by name, and --help then shows the options of that kind
+(`--augmentation.policy` takes timm's strings, too, such as rand-m9-mstd0.5-inc1):
 
 {kinds}
 
@@ -55,7 +60,7 @@ def parse_config(arguments: Sequence[str]) -> Config:
             "--help lists what can be overridden"
         )
     default = read_config(path) if path is not None else Config(name="NAME")
-    default, overrides = choose_kinds(default, overrides, tyro.MISSING)
+    default, overrides = read_policy(*choose_kinds(default, overrides, tyro.MISSING))
     refuse_misplaced_options(default, overrides)
     return tyro.cli(
         Config,
@@ -65,6 +70,27 @@ def parse_config(arguments: Sequence[str]) -> Config:
         description=DESCRIPTION.format(kinds=kinds_text(default)),
         config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
     )
+
+
+def read_policy(config: Config, arguments: Sequence[str]) -> tuple[Config, list[str]]:
+    """The configuration with the policy that `--augmentation.policy` gives as timm's string, and the rest.
+
+    Raises:
+        InputError: the augmentation is in stages, or the string is no policy.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(POLICY_OPTION)
+    known, rest = parser.parse_known_args(list(arguments))
+    (text,) = vars(known).values()
+    if text is None:
+        return config, rest
+    if not isinstance(config.augmentation, Augmentation):
+        raise InputError(
+            f"{POLICY_OPTION} {text}: the augmentation is in stages, of which each has a policy of its own; "
+            "write it in the configuration file"
+        )
+    augmentation = with_field(config.augmentation, "policy", parse_policy(text))
+    return with_field(config, "augmentation", augmentation), rest
 
 
 def kinds_text(config: Config) -> str:

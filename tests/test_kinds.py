@@ -1,3 +1,4 @@
+import dataclasses
 import re
 import subprocess
 import sys
@@ -6,7 +7,8 @@ from pathlib import Path
 import pytest
 from command import QUICKSTART, environment
 
-from sketch_jax.augment.policies.options import AutoAugment
+from sketch_jax.augment.policies.options import AutoAugment, RandAugment
+from sketch_jax.augment.policies.text import parse_policy
 from sketch_jax.config import Config, read_config
 from sketch_jax.data.csv_table import Csv
 from sketch_jax.data.folder import Folder
@@ -115,6 +117,17 @@ def test_checks_see_the_whole_configuration_alone():
 def test_a_value_that_the_new_kind_could_not_have_is_left_behind():
     mixed = ["--augmentation.policy.kind", "AugMix", "--augmentation.policy.kind", "AutoAugment"]
     assert parsed(*mixed).augmentation.policy == AutoAugment()
+
+
+def test_a_policy_may_be_timms_string_and_changed_like_any_other():
+    policy = parsed("--augmentation.policy", "rand-m9-mstd0.5-inc1").augmentation.policy
+    assert policy == RandAugment(magnitude=9.0, magnitude_std=0.5, increasing=True)
+    changed = parsed("--augmentation.policy=augmix-m5-w4-d2", "--augmentation.policy.width", "2")
+    assert changed.augmentation.policy == dataclasses.replace(parse_policy("augmix-m5-w4-d2"), width=2)
+    with pytest.raises(InputError, match=re.escape("policy 'randm9': 'randm9' is none of rand, ")):
+        parsed("--augmentation.policy", "randm9")
+    with pytest.raises(InputError, match=r"--augmentation.policy rand-m9: the augmentation is in stages"):
+        parse_config(["--config", "configs/system_a_curriculum.py", "--augmentation.policy", "rand-m9"])
 
 
 @pytest.mark.parametrize("name", ["quickstart", "system_a_curriculum", "system_c"])

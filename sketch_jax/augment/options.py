@@ -133,8 +133,8 @@ class Augmentation:
     hue: float = 0.0
     """Colours turn by up to this share of the colour circle, either way, drawn uniformly; 0 to 0.5."""
     policy: Policy | None = None
-    """Operations drawn from a table, after the geometric ones above; `parse_policy` reads timm's strings like
-    `rand-m9-mstd0.5-inc1`. None: no policy."""
+    """Operations drawn from a table, after the geometric ones above. `parse_policy` and the command line take
+    timm's strings, such as `rand-m9-mstd0.5-inc1`. None: no policy."""
     mixing: Mixing | None = None
     """Mixup and cutmix, after all else. None: neither."""
     only_classes: ClassChoice | None = None

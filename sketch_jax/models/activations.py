@@ -1,8 +1,9 @@
-"""Activations, whose exponentials the backward pass computes again.
+"""Activations; of gelu, silu and their like the backward pass computes exponentials again.
 
 XLA takes the exponential of the same in both passes for one value, writes it in the forward pass and keeps it
-until the backward pass; reading it there costs more than computing it, and memory (docs/log.md). So the
-derivatives here are in terms of the negative, which to XLA is another value.
+until the backward pass; reading it there costs more than computing it, and memory (docs/log.md). So these
+derivatives are in terms of the negative, which to XLA is another value that it computes where it is used.
+(A loop of blocks in float32 keeps the derivative: JAX cuts the passes apart there.)
 """
 
 import math
@@ -38,10 +39,6 @@ def with_slope(slope: Activation) -> Callable[[Activation], Activation]:
     return decorate
 
 
-def _sigmoid_again(inputs: Array) -> Array:
-    return 1.0 - jax.nn.sigmoid(-inputs)
-
-
 def _gelu_slope(inputs: Array) -> Array:
     cumulative = 0.5 * (1.0 - lax.erf(inputs * -(0.5**0.5)))
     return cumulative + inputs * ((2.0 * math.pi) ** -0.5 * jnp.exp(-0.5 * inputs * inputs))
@@ -74,8 +71,9 @@ def gelu_tanh(inputs: Array) -> Array:
 
 
 def _silu_slope(inputs: Array) -> Array:
-    gate = _sigmoid_again(inputs)
-    return gate * (1.0 + inputs * (1.0 - gate))
+    """Within 1e-6 of the true one, though not relatively: it is 0 where that is below rounding of 1."""
+    closed = jax.nn.sigmoid(-inputs)
+    return (1.0 - closed) * (1.0 + inputs * closed)
 
 
 @with_slope(_silu_slope)

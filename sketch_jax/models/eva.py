@@ -164,7 +164,7 @@ class Network(nn.Module):
         given, stacked = self._turns(places, train), self.get_variable(COLLECTION, STACKED)
         return self.norm(run_blocks(self.blocks, tokens, train, given=given, stacked=stacked, kept=kept))
 
-    def _turns(self, kept: Array | None, train: bool) -> Sequence[tuple[Turns | None]]:
+    def _turns(self, places: Array | None, train: bool) -> Sequence[tuple[Turns | None]]:
         """The turns of the tokens in each block; of each image's own tokens where not all were kept."""
         architecture = self.architecture
         if not architecture.use_rot_pos_emb:
@@ -179,8 +179,8 @@ class Network(nn.Module):
             blocks = [axial_angles(coordinates, fixed_frequencies(architecture))]
         prefix, half = count_prefix_tokens(architecture), architecture.rope_rotate_half
         turns = [create_turns(angles, prefix, half) for angles in blocks]
-        if kept is not None:
-            turns = [Turns(*(keep_tokens(values, kept) for values in each)) for each in turns]
+        if places is not None:
+            turns = [Turns(*(keep_tokens(values, places) for values in each)) for each in turns]
         return [(each,) for each in turns] * (architecture.depth // len(turns))
 
     def pool(self, features: Tokens) -> Pooled:

@@ -86,8 +86,7 @@ class RotaryAttention(nn.Module):
         architecture = self.architecture
         if not architecture.qkv_fused:
             return self.q_proj(tokens[:, :kept]), self.k_proj(tokens), self.v_proj(tokens)
-        bias = self.bias if splits_bias(architecture) else None
-        query, others = project_kept(self.qkv, tokens, kept, architecture.embed_dim, bias)
+        query, others = project_kept(self.qkv, tokens, kept, architecture.embed_dim, self.bias)
         key, value = jnp.split(others, 2, axis=-1)
         return query, key, value
 

@@ -16,6 +16,9 @@ class HeadOptions:
     """Widths of hidden layers, each with an activation, such as `1024` for an MLP; none: one linear map."""
     activation: Literal["relu", "gelu"] = "relu"
     """After each hidden layer."""
+    dropout: float = 0.0
+    """Probability that a feature of a hidden layer is left out in training; `--model.dropout` is that of the
+    pooled features before the first layer."""
     start: HeadStart = "default"
     """New weights: as timm's for a linear map and torch's for an MLP (`default`), Xavier-uniform, or normal
     with deviation 0.02 as timm's transformers; biases of the last two are zero."""
@@ -29,6 +32,10 @@ class HeadOptions:
     def __post_init__(self):
         """Refuses what no head can have."""
         faults = [f"--model.head.hidden {width}: must be at least 1" for width in self.hidden if width < 1]
+        if not 0.0 <= self.dropout < 1.0:
+            faults.append(f"--model.head.dropout {self.dropout:g}: must be at least 0 and below 1")
+        if self.dropout and not self.hidden:
+            faults.append("--model.head.dropout: it is of hidden layers; set --model.head.hidden, too")
         if self.dropout_samples < 1:
             faults.append(f"--model.head.dropout-samples {self.dropout_samples}: must be at least 1")
         if self.rows is not None and self.hidden:

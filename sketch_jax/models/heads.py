@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import jax
 from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float
@@ -36,6 +37,8 @@ class Perceptron(nn.Module):
 
     options: HeadOptions
     class_count: int
+    train: bool = False
+    """Whether hidden features are thinned."""
 
     @nn.compact
     def __call__(self, pooled: Pooled) -> Logits:
@@ -44,7 +47,8 @@ class Perceptron(nn.Module):
         for index, width in enumerate(widths, 1):
             pooled = create_linear(self.options, pooled.shape[-1], width, name=f"fc{index}")(pooled)
             if index < len(widths):
-                pooled = ACTIVATIONS[self.options.activation](pooled)
+                hidden = ACTIVATIONS[self.options.activation](pooled)
+                pooled = Dropout(self.options.dropout)(hidden, self.train)
         return pooled
 
 
@@ -57,11 +61,12 @@ class OrdinalHead(nn.Module):
 
     options: HeadOptions
     threshold_count: int
+    train: bool = False
 
     @nn.compact
     def __call__(self, pooled: Pooled) -> Logits:
         """The logits of pooled features."""
-        score = create_classifier(self.options, pooled.shape[-1], 1, name="score")(pooled)
+        score = create_classifier(self.options, pooled.shape[-1], 1, self.train, name="score")(pooled)
         bias = self.param("bias", nn.initializers.zeros, (self.threshold_count,), jnp.float32)
         return score + bias[None, :]
 
@@ -72,14 +77,15 @@ class NamedHeads(nn.Module):
     options: HeadOptions
     tasks: Mapping[str, int]
     ordinal: tuple[str, ...] = ()
+    train: bool = False
 
     @nn.compact
     def __call__(self, pooled: Pooled) -> Logits:
         """The logits of pooled features."""
         heads = [
-            OrdinalHead(self.options, count, name=task)
+            OrdinalHead(self.options, count, self.train, name=task)
             if task in self.ordinal
-            else create_classifier(self.options, pooled.shape[-1], count, name=task)
+            else create_classifier(self.options, pooled.shape[-1], count, self.train, name=task)
             for task, count in self.tasks.items()
         ]
         return jnp.concatenate([head(pooled) for head in heads], axis=-1)
@@ -95,11 +101,11 @@ def create_linear(options: HeadOptions, width: int, features: int, name: str | N
 
 
 def create_classifier(
-    options: HeadOptions, width: int, class_count: int, name: str | None = None
+    options: HeadOptions, width: int, class_count: int, train: bool = False, name: str | None = None
 ) -> Perceptron | Linear:
     """From pooled features to the logits of one task: `kernel` and `bias`, or the maps of a perceptron."""
     if options.hidden:
-        return Perceptron(options, class_count, name=name)
+        return Perceptron(options, class_count, train, name=name)
     return create_linear(options, width, class_count, name)
 
 
@@ -132,18 +138,21 @@ def create_pooled_head(
         ordinal: tasks whose logits are those of thresholds on one score.
         dropout: probability that a pooled feature is left out before the head.
     """
-    one: Any = create_classifier(options, width, class_count)
-    classifier = NamedHeads(options, tasks, ordinal) if tasks else one
+
+    def create(train: bool) -> Any:
+        if tasks:
+            return NamedHeads(options, tasks, ordinal, train)
+        return create_classifier(options, width, class_count, train)
+
     thin = Dropout(dropout)
 
     def init(key: Any) -> Tree:
-        made: Any = classifier.init(key, jnp.zeros((1, width), jnp.float32))
-        return made["params"]
+        return create(False).init(key, jnp.zeros((1, width), jnp.float32))["params"]
 
     def apply(params: Tree, pooled: Pooled, key: Any, train: bool) -> Logits:
         thinned: Any = thin.apply({}, pooled, train, rngs={"dropout": key} if train else {})
-        logits: Any = classifier.apply({"params": params}, thinned.astype(jnp.float32))
-        return logits
+        hidden = {"dropout": jax.random.fold_in(key, 1)} if train else {}
+        return create(train).apply({"params": params}, thinned.astype(jnp.float32), rngs=hidden)
 
     return PooledHead(init=init, apply=apply)
 

@@ -42,6 +42,9 @@ ATTENTION: Mapping[str, str] = MappingProxyType(
 )
 """Parameters of self-attention by family; the others have none, though some call a channel gate `attn`."""
 
+INNER_NORMS = r"(^|/)attn/([qk]_|sub_)?norm/"
+"""Norms inside attention, which attention-only training leaves frozen as all norms outside the head."""
+
 EARLY: Mapping[str, str] = MappingProxyType({"maxxvit": r"^(stem|stages_[01])/"})
 """What attention-only training leaves frozen in any case, by family."""
 
@@ -168,7 +171,7 @@ def _attention_rules(model: Model, paths: Sequence[str], head: Rule) -> list[Rul
             "LastBlocks, NormsAndBiases or HeadOnly"
         )
     early = [(EARLY[family], False)] if family in EARLY else []
-    return [*early, head, (attention, True), (POSITIONS_AND_TOKENS, True)]
+    return [*early, head, (INNER_NORMS, False), (attention, True), (POSITIONS_AND_TOKENS, True)]
 
 
 def _last_blocks_rule(tuning: LastBlocks, model: Model, paths: Sequence[str]) -> Rule:

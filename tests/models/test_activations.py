@@ -39,7 +39,7 @@ def test_activations_and_their_slopes_are_timms(name):
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_compiled_training_step_keeps_no_more_of_an_activation_than_its_inputs(name):
-    """An exponential of the same in both passes is one value to XLA, which keeps it between them."""
+    """Squares keep their inputs alone. An exponential that is the same in both passes would be kept, too."""
     layer = 4096 * 64 * 4
 
     def bytes_between(act):
@@ -52,7 +52,7 @@ def test_a_compiled_training_step_keeps_no_more_of_an_activation_than_its_inputs
         compiled = jit_as_runs_do(jax.grad(loss)).lower(*shapes).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
-    assert bytes_between(ACTIVATIONS[name]) <= bytes_between(PLAIN[name]) - 4 * layer
+    assert bytes_between(ACTIVATIONS[name]) <= bytes_between(jnp.square) + layer
 
 
 def test_activations_can_be_differentiated_twice_and_forward():

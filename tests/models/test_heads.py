@@ -1,5 +1,7 @@
 """Heads in place of timm's: layers, starts, named tasks, dropout."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from sketch_jax.errors import InputError
 from sketch_jax.losses.factors import split_logits
 from sketch_jax.models.architectures import create_model
 from sketch_jax.models.head_options import HeadOptions
-from sketch_jax.models.heads import replace_head, replaces_head
+from sketch_jax.models.heads import create_pooled_head, replace_head, replaces_head
 from sketch_jax.models.model_options import ModelOptions
 from sketch_jax.models.trained_parameters import is_in_head
 from sketch_jax.trees import flatten
@@ -67,6 +69,33 @@ def test_an_mlp_takes_the_place_of_any_familys_classifier(name):
         expected = torch.nn.functional.gelu(expected) if index < 3 else expected
     np.testing.assert_allclose(logits, expected.numpy(), rtol=1e-5, atol=1e-5)
     assert logits.dtype == jnp.float32
+
+
+def test_hidden_features_are_thinned_in_training_alone_and_scaled():
+    head = create_pooled_head(HeadOptions(hidden=(400,), dropout=0.75), 3, 2)
+    params = head.init(jax.random.key(0))
+    params["fc1"] = {"kernel": jnp.zeros((3, 400)), "bias": jnp.ones(400)}
+    params["fc2"] = {"kernel": jnp.tile(jnp.eye(2), (200, 1)), "bias": jnp.zeros(2)}
+    pooled = jnp.ones((6, 3))
+    np.testing.assert_allclose(head.apply(params, pooled, None, False), 200.0)
+    thinned = np.asarray(head.apply(params, pooled, jax.random.key(1), True))
+    kept = thinned / 4.0  # each kept one counts four times
+    np.testing.assert_array_equal(kept, np.round(kept))
+    # Of 200 features a quarter stays: deviation of a count sqrt(200 * .25 * .75) = 6.1.
+    assert (np.abs(kept - 50) < 5 * 6.2).all()
+    assert len(set(kept.ravel().tolist())) > 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hidden": (4,), "dropout": 1.0}, "--model.head.dropout 1: must be at least 0 and below 1"),
+        ({"dropout": 0.5}, "--model.head.dropout: it is of hidden layers; set --model.head.hidden, too"),
+    ],
+)
+def test_a_dropout_that_no_head_can_have_is_refused(options, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        HeadOptions(**options)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

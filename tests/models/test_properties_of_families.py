@@ -101,7 +101,7 @@ def forward(model, statistics):
     weights = jnp.asarray(generator.normal(size=(4, CLASSES)), jnp.float32)
 
     def run(params, key):
-        features, updated = model.features(params, statistics, images, key, True)
+        features, updated = model.read_features(params, statistics, images, key, True)
         logits = model.head(params, features, jax.random.fold_in(key, 1), True)
         return (weights * logits).sum(), (features, logits, updated)
 

@@ -129,7 +129,7 @@ def test_computing_blocks_again_changes_no_gradient(kind):
 
     def gradients(model):
         def objective(params):
-            features, _ = model.features(params, {}, IMAGES, jax.random.key(4), True)
+            features, _ = model.read_features(params, {}, IMAGES, jax.random.key(4), True)
             return (model.head(params, features, jax.random.key(5), True) * weights).sum()
 
         return jax.grad(objective)
