@@ -18,7 +18,7 @@ from sketch_jax.inference.predict import predict_logits
 from sketch_jax.metric_names import HIGHER_IS_BETTER
 from sketch_jax.run.phases import Phase, phase_of_state
 from sketch_jax.run.programs import abstract_state, frozen_of, make_predicting_leaves
-from sketch_jax.run.record import model_record
+from sketch_jax.run.record import complete_record, model_record
 from sketch_jax.run.setting import Setting, prepare
 from sketch_jax.run.training import restore_predicting
 from sketch_jax.train.checkpoints import Checkpoints
@@ -80,6 +80,7 @@ def open_finished(config: Config, console: Console) -> Finished:
         report=lambda text: console.print(text, markup=False),
         higher_is_better=HIGHER_IS_BETTER[config.selection.metric],
         record=model_record(setting),
+        complete=complete_record,
     ) as checkpoints:
         found = restore_predicting(setting, checkpoints)
     if found is None:

@@ -17,6 +17,7 @@ from sketch_jax.inference.submission import write_submission
 from sketch_jax.metrics import summarise
 from sketch_jax.predictions import Predictions, load_predictions, save_predictions
 from sketch_jax.run import Result, run
+from sketch_jax.run.record import complete_config
 from sketch_jax.run.stages import FREE_FIELDS
 from sketch_jax.train.differences import differences
 from sketch_jax.train.run_directory import (
@@ -65,7 +66,8 @@ def run_folds(config: Config, console: Console | None = None) -> Result:
     """
     console = console or Console(highlight=False, soft_wrap=True)
     directory, runs = run_directory(config), fold_runs(config)
-    with open_run(directory, config_to_json(config), free_fields=FREE_FIELDS):
+    stated = config_to_json(config)
+    with open_run(directory, stated, free_fields=FREE_FIELDS, complete=complete_config):
         for place, member in enumerate(runs, 1):
             console.print(f"\n{member.name}: model {place} of {len(runs)}", markup=False)
             if is_finished(member):

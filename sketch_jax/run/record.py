@@ -1,10 +1,14 @@
-"""What a checkpoint says of its model."""
+"""What a checkpoint says of its model, and what earlier versions of this code said."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from sketch_jax.config import Config
+from sketch_jax.errors import InputError
+from sketch_jax.losses.options import Loss
+from sketch_jax.models.head_options import HeadOptions
 from sketch_jax.run.setting import Setting
-from sketch_jax.serialization import to_json
+from sketch_jax.serialization import from_json, to_json
 
 
 def model_record(setting: Setting) -> Mapping[str, Any]:
@@ -27,3 +31,25 @@ def model_record(setting: Setting) -> Mapping[str, Any]:
         "start": start.fingerprint,
         "data_fingerprint": setting.data.fingerprint,
     }
+
+
+def complete_record(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A checkpoint's record with the options that have come since it was written, at their defaults."""
+    model = dict(stored.get("model", {}))
+    for name, kind in (("head", HeadOptions), ("loss", Loss)):
+        if name in model:
+            model[name] = _complete(kind, model[name])
+    return {**stored, "model": model}
+
+
+def complete_config(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A run's configuration with the fields that have come since it was written, at their defaults."""
+    return _complete(Config, stored)
+
+
+def _complete(kind: Any, stored: Any) -> Any:
+    """The same where it does not fit: what differs is then told by whoever compares."""
+    try:
+        return to_json(from_json(kind, stored))
+    except InputError:
+        return stored

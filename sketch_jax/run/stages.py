@@ -20,7 +20,7 @@ from sketch_jax.run.data import keep_split
 from sketch_jax.run.epoch_ends import selected_metric
 from sketch_jax.run.phases import phase_of_state
 from sketch_jax.run.programs import Predict, abstract_state, compile_programs, make_predict
-from sketch_jax.run.record import model_record
+from sketch_jax.run.record import complete_config, complete_record, model_record
 from sketch_jax.run.setting import Setting, begin_again, prepare
 from sketch_jax.run.texts import closing_lines, counted, opening_lines
 from sketch_jax.run.training import Trained, restore_predicting, train
@@ -70,16 +70,18 @@ def run(config: Config, console: Console | None = None) -> Result:
     keep_freed_memory()
     keep_compiled_programs()
     stated = config_to_json(config)
-    refuse_other_config(run_directory(config), stated, FREE_FIELDS)  # its split may not fit other data
+    # Before the data are read: its split may not fit other data.
+    refuse_other_config(run_directory(config), stated, FREE_FIELDS, complete_config)
     setting = prepare(config, console or Console(highlight=False, soft_wrap=True))
     with (
-        open_run(setting.directory, stated, free_fields=FREE_FIELDS),
+        open_run(setting.directory, stated, free_fields=FREE_FIELDS, complete=complete_config),
         Checkpoints(
             setting.directory / CHECKPOINTS_NAME,
             report=lambda text: setting.console.print(text, markup=False),
             keep_last=config.checkpointing.keep_last,
             higher_is_better=HIGHER_IS_BETTER[config.selection.metric],
             record=model_record(setting),
+            complete=complete_record,
         ) as checkpoints,
     ):
         keep_split(setting.directory, setting.data)

@@ -19,6 +19,7 @@ from sketch_jax.models.tuning_options import Everything
 from sketch_jax.optim.optimizer import create_optimizer, predicting_params
 from sketch_jax.optim.options import ScheduleFreeAdamW, base_of
 from sketch_jax.run.phases import create_phases, tuning_stages
+from sketch_jax.run.record import complete_record
 from sketch_jax.run.setting import load_start
 from sketch_jax.train.checkpoint_arrays import read_leaves
 from sketch_jax.train.checkpoints import Checkpoints
@@ -101,7 +102,10 @@ def find_checkpoint(directory: Path, step: int | None = None) -> Found:
     config = _config(directory)
     higher = config is None or HIGHER_IS_BETTER[config.selection.metric]
     with Checkpoints(
-        checkpoints, report=lambda text: print(text, file=sys.stderr), higher_is_better=higher
+        checkpoints,
+        report=lambda text: print(text, file=sys.stderr),
+        higher_is_better=higher,
+        complete=complete_record,
     ) as found:
         best, steps, record = found.best(), found.steps(), found.record()
     if record is None:

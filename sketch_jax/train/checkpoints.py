@@ -62,6 +62,7 @@ class Checkpoints:
         keep_last: int = 2,
         higher_is_better: bool = True,
         record: Mapping[str, Any] | None = None,
+        complete: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ):
         """Looks through the directory; writes nothing yet.
 
@@ -72,6 +73,7 @@ class Checkpoints:
             higher_is_better: whether the best metric is the highest or the lowest.
             record: JSON values that stand in each checkpoint: all that is needed to use its arrays without
                 the run; None: whatever stands there is accepted.
+            complete: gives a record of an earlier version the fields that have come since.
 
         Raises:
             InputError: the checkpoints that are there were made with another record.
@@ -80,7 +82,7 @@ class Checkpoints:
             raise InputError(f"keep_last {keep_last}: the newest checkpoint must be kept; use 1 or more")
         self.directory = Path(directory)
         self._report, self._keep_last, self._higher_is_better = report, keep_last, higher_is_better
-        self._record = record
+        self._record, self._complete = record, complete
         self._metrics: dict[int, float | None] = {}
         self._damaged = False
         self._look_through()
@@ -108,7 +110,8 @@ class Checkpoints:
 
     def record(self) -> Mapping[str, Any] | None:
         """What stands in the newest checkpoint about its model; None: there is no checkpoint."""
-        return read_seal(self._path(max(self._metrics))).record if self._metrics else None
+        found = read_seal(self._path(max(self._metrics))).record if self._metrics else None
+        return None if found is None else self._complete(found)
 
     def save(
         self, step: int, state: Any, *, extra: Mapping[str, Any] | None = None, metric: float | None = None

@@ -5,7 +5,7 @@ import fcntl
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ SPLIT_NAME = "split.csv"
 DUPLICATES_NAME = "duplicates.csv"
 CHECKPOINTS_NAME = "checkpoints"
 LOCK_NAME = ".lock"
+Complete = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""From JSON values that an earlier version wrote to those that this one would."""
+
 OF_A_START = (
     *(CONFIG_NAME, CARD_NAME, SPLIT_NAME, DUPLICATES_NAME),
     *("metrics.jsonl", "events.out.tfevents.*"),
@@ -29,7 +32,11 @@ OF_A_START = (
 
 @contextlib.contextmanager
 def open_run(
-    directory: str | os.PathLike[str], config: Mapping[str, Any], *, free_fields: Sequence[str] = ()
+    directory: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    *,
+    free_fields: Sequence[str] = (),
+    complete: Complete = dict,
 ) -> Iterator[bool]:
     """Holds the directory of a run, made if absent, for this process alone.
 
@@ -39,6 +46,7 @@ def open_run(
             once there is a checkpoint. What a start left that saved none is removed.
         free_fields: dotted paths of fields, or of groups of them, that may change from start to start without
             making it another run.
+        complete: gives a stored configuration the fields that have come since.
 
     Yields:
         Whether there is a checkpoint to go on from.
@@ -48,7 +56,7 @@ def open_run(
             configuration.
     """
     place = make_directory(directory)
-    refuse_other_config(place, config, free_fields)
+    refuse_other_config(place, config, free_fields, complete)
     abandoned = is_abandoned(place)  # before the lock is made, which tells a run's directory from others
     with open_to_append(place / LOCK_NAME) as lock:
         _lock(lock, place)
@@ -58,7 +66,7 @@ def open_run(
         if abandoned and not has_checkpoint(place):
             _clear(place)
         if (place / CONFIG_NAME).exists():
-            _refuse_differences(place, config, free_fields)
+            _refuse_differences(place, complete(read_config_json(place)), config, free_fields)
         text = _format(config)
         if not (place / CONFIG_NAME).exists() or (place / CONFIG_NAME).read_text() != text:
             write_atomically(place / CONFIG_NAME, text)
@@ -115,18 +123,24 @@ def read_config_json(directory: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not JSON ({error}); remove the directory to start over") from error
 
 
-def refuse_other_config(directory: Path, given: Mapping[str, Any], free_fields: Sequence[str]) -> None:
+def refuse_other_config(
+    directory: Path,
+    given: Mapping[str, Any],
+    free_fields: Sequence[str],
+    complete: Complete = dict,
+) -> None:
     """Checks that a directory's configuration, if it has one that counts, is the one that is given.
 
     Raises:
         InputError: it is not; each field that differs is named.
     """
     if (directory / CONFIG_NAME).exists() and not is_abandoned(directory):
-        _refuse_differences(directory, given, free_fields)
+        _refuse_differences(directory, complete(read_config_json(directory)), given, free_fields)
 
 
-def _refuse_differences(directory: Path, given: Mapping[str, Any], free_fields: Sequence[str]) -> None:
-    stored = read_config_json(directory)
+def _refuse_differences(
+    directory: Path, stored: Mapping[str, Any], given: Mapping[str, Any], free_fields: Sequence[str]
+) -> None:
     free = tuple(f"{field}." for field in free_fields)
     refuse_faults(
         f"{directory}: this run was begun with another configuration; stored → given",
