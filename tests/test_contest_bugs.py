@@ -42,15 +42,14 @@ PREVENTED = {
         "test_step_falls_where_torch_step_lr_falls_that_is_stepped_at_the_ends_of_epochs",
     ),
     "weight decay was forgotten": (
-        "optim/test_optimizers.py::"
+        "optim/test_decay.py::"
         "test_a_decayed_weight_shrinks_under_a_zero_gradient_and_norms_and_biases_do_not",
     ),
     "a loss took the logarithm of zero, ignored its smoothing or was another": (
         "losses/test_loss_records.py::test_the_asymmetric_loss_takes_no_logarithm_of_zero",
         "losses/test_loss_records.py::test_extreme_logits_give_finite_losses_and_gradients",
         "losses/test_softmax_losses.py::test_cross_entropy_equals_timms_with_label_smoothing",
-        "losses/test_softmax_losses.py::"
-        "test_soft_f1_at_hard_probabilities_is_one_minus_scikit_learns_macro_f1",
+        "losses/test_loss_records.py::test_soft_f1_at_hard_probabilities_is_one_minus_scikit_learns_macro_f1",
     ),
     "mixing did not mix labels, or weighed them by no area": (
         "augment/test_augment_mixing.py::test_targets_sum_to_one_and_name_the_image_and_its_partner_alone",

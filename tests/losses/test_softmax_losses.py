@@ -138,16 +138,6 @@ def test_logit_adjustment_adds_tau_log_shares_in_training():
     )
 
 
-def test_soft_f1_at_hard_probabilities_is_one_minus_scikit_learns_macro_f1():
-    reference = pytest.importorskip("sklearn.metrics")
-    labels = np.where(LABELS == 6, 0, LABELS)
-    answers = LOGITS.argmax(-1)
-    loss = softmax.soft_macro_f1(jnp.asarray(LOGITS) * 1e4, jnp.asarray(hard_targets(labels)), ALL)
-    expected = reference.f1_score(labels, answers, average="macro", labels=np.unique(labels))
-    assert 6 in answers
-    assert float(loss) == pytest.approx(1 - expected, abs=1e-6)
-
-
 def test_soft_f1_equals_its_formula_in_torch():
     def theirs(logits):
         targets = torch.tensor(MIXED)
