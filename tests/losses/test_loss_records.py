@@ -47,6 +47,17 @@ def logits_of(record):
     return logits[:, :width], labels
 
 
+def test_soft_f1_at_hard_probabilities_is_one_minus_scikit_learns_macro_f1():
+    reference = pytest.importorskip("sklearn.metrics")
+    logits, labels = sample()
+    labels, answers = np.where(labels == 6, 0, labels), logits.argmax(-1)
+    targets = jnp.asarray(hard_targets(labels))
+    loss = softmax.soft_macro_f1(jnp.asarray(logits) * 1e4, targets, everything(logits))
+    expected = reference.f1_score(labels, answers, average="macro", labels=np.unique(labels))
+    assert 6 in answers
+    assert float(loss) == pytest.approx(1 - expected, abs=1e-6)
+
+
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
 def test_no_loss_counts_a_masked_row(record):
     logits, labels = logits_of(record)
@@ -75,17 +86,6 @@ def test_extreme_logits_give_finite_losses_and_gradients(record, size):
 @pytest.mark.parametrize(
     "record", [options.Asymmetric(label_smoothing=0.0), options.SigmoidAsymmetric(clip=0.0)]
 )
-def test_soft_f1_at_hard_probabilities_is_one_minus_scikit_learns_macro_f1():
-    reference = pytest.importorskip("sklearn.metrics")
-    logits, labels = sample()
-    labels, answers = np.where(labels == 6, 0, labels), logits.argmax(-1)
-    targets = jnp.asarray(hard_targets(labels))
-    loss = softmax.soft_macro_f1(jnp.asarray(logits) * 1e4, targets, everything(logits))
-    expected = reference.f1_score(labels, answers, average="macro", labels=np.unique(labels))
-    assert 6 in answers
-    assert float(loss) == pytest.approx(1 - expected, abs=1e-6)
-
-
 def test_the_asymmetric_loss_takes_no_logarithm_of_zero(record):
     """A right class of probability 0 costs its logit's distance, 1e4 nats, and no wrong class anything."""
     logits = jnp.asarray([[-1e4, 0.0, -2e4]])
