@@ -69,8 +69,7 @@ def make_train_step(
 
     def train_step(state: TrainState, frozen: Tree, batch: Any, key: Any) -> tuple[TrainState, Metrics]:
         augment_key = stream(key, "augment", state.step)
-        drawn = batch.images, batch.labels, batch.mask, batch.rows
-        images, targets = augment(augment_key, state.step, *drawn)
+        images, targets = augment(augment_key, state.step, *batch)
         examples = Examples(normalize(images, preprocessing), targets, batch.mask)
         model_key = stream(key, "model", state.step)
 

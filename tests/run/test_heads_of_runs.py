@@ -13,6 +13,7 @@ from normalized_images import normalized_test_images
 
 from convert.__main__ import main as convert
 from sketch_jax.data.doodles import SUBJECTS, Doodles
+from sketch_jax.data.records import Batch
 from sketch_jax.losses.softmax import cross_entropy
 from sketch_jax.models.architectures import create_model
 from sketch_jax.predictions import load_predictions
@@ -117,7 +118,7 @@ def test_the_loss_of_several_dropout_masks_is_the_mean_over_them():
             samples,
         )
         state = create_state(params, statistics, optimizer)
-        batch = type("Batch", (), {"images": images, "labels": None, "mask": jnp.ones(4, bool), "rows": None})
+        batch = Batch(images, None, jnp.ones(4, bool), None)
 
         @jax.jit
         def loss(step):
