@@ -95,11 +95,36 @@ def refuse_misplaced_options(record: Any, arguments: Sequence[str]) -> None:
         name = field.replace("-", "_")
         having = [kind for kind, of in kinds.items() if of is not None and name in _field_names(of)]
         if having and has not in having:
+            inside = _place_below(_value_at(record, place), name)
+            if inside is not None:
+                raise InputError(f"{option}: {has} has no such option itself; it is {place}.{inside} there")
             verb = "has" if len(having) == 1 else "have"
             raise InputError(
                 f"{option}: {has} has no such option, {' and '.join(having)} {verb}; add {place}{SUFFIX} "
                 f"{having[0]}"
             )
+
+
+def _value_at(record: Any, option: str) -> Any:
+    for field in option.removeprefix("--").replace("-", "_").split("."):
+        record = getattr(record, field)
+    return record
+
+
+def _place_below(record: Any, name: str) -> str | None:
+    """Where a record that lies in another has a field, as an option's last parts."""
+    if not dataclasses.is_dataclass(record):
+        return None
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        parts = enumerate(value) if isinstance(value, tuple) else [(None, value)]
+        for index, part in parts:
+            place = ".".join([field.name, *([] if index is None else [str(index)])]).replace("_", "-")
+            if dataclasses.is_dataclass(part) and name in _field_names(part):
+                return f"{place}.{name.replace('_', '-')}"
+            if (deeper := _place_below(part, name)) is not None:
+                return f"{place}.{deeper}"
+    return None
 
 
 def _field_names(kind: Any) -> set[str]:

@@ -84,12 +84,13 @@ def read_policy(config: Config, arguments: Sequence[str]) -> tuple[Config, list[
     (text,) = vars(known).values()
     if text is None:
         return config, rest
+    policy = None if text == "None" else parse_policy(text)
     if not isinstance(config.augmentation, Augmentation):
         raise InputError(
             f"{POLICY_OPTION} {text}: the augmentation is in stages, of which each has a policy of its own; "
             "write it in the configuration file"
         )
-    augmentation = with_field(config.augmentation, "policy", parse_policy(text))
+    augmentation = with_field(config.augmentation, "policy", policy)
     return with_field(config, "augmentation", augmentation), rest
 
 

@@ -13,6 +13,7 @@ import optax
 import pytest
 from jax import numpy as jnp
 
+from sketch_jax import options
 from sketch_jax.augment.pipeline import create_augment
 from sketch_jax.config import Config, read_config
 from sketch_jax.data.mask_folders import TASKS, MaskFolders
@@ -60,6 +61,12 @@ def test_every_field_of_the_configuration_is_read_somewhere(root):
         and not any(re.search(rf"[\"']{field.name}[\"']", text) for text in sources.values())
     ]
     assert unread == []
+
+
+def test_all_records_of_a_configuration_can_be_imported_from_one_module():
+    records = {record.__name__: record for record in records_under(Config)} | {"Config": Config}
+    assert {name: getattr(options, name, None) for name in records} == records
+    assert set(records) <= set(options.__all__)
 
 
 VARIANTS = {

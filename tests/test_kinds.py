@@ -119,9 +119,31 @@ def test_a_value_that_the_new_kind_could_not_have_is_left_behind():
     assert parsed(*mixed).augmentation.policy == AutoAugment()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--optimizer.kind", "Sam", "--optimizer.learning-rate", "1e-4"],
+            "--optimizer.learning-rate: Sam has no such option itself; it is "
+            "--optimizer.base.learning-rate there",
+        ),
+        (
+            ["--config", "configs/system_a_curriculum.py", "--augmentation.rotation-degrees", "15"],
+            "--augmentation.rotation-degrees: Curriculum has no such option itself; it is "
+            "--augmentation.stages.0.augmentation.rotation-degrees there",
+        ),
+    ],
+)
+def test_an_option_of_what_lies_in_a_kind_is_shown_where_it_is(options, message):
+    with pytest.raises(InputError) as caught:
+        parsed(*options)
+    assert str(caught.value) == message
+
+
 def test_a_policy_may_be_timms_string_and_changed_like_any_other():
     policy = parsed("--augmentation.policy", "rand-m9-mstd0.5-inc1").augmentation.policy
     assert policy == RandAugment(magnitude=9.0, magnitude_std=0.5, increasing=True)
+    assert parsed("--augmentation.policy", "None").augmentation.policy is None
     changed = parsed("--augmentation.policy=augmix-m5-w4-d2", "--augmentation.policy.width", "2")
     assert changed.augmentation.policy == dataclasses.replace(parse_policy("augmix-m5-w4-d2"), width=2)
     with pytest.raises(InputError, match=re.escape("policy 'randm9': 'randm9' is none of rand, ")):

@@ -2,7 +2,7 @@
 
 XLA takes the exponential of the same in both passes for one value, writes it in the forward pass and keeps it
 until the backward pass; reading it there costs more than computing it, and memory (docs/log.md). So these
-derivatives are in terms of the negative, which to XLA is another value that it computes where it is used.
+derivatives are in terms of something else, which to XLA is another value that it computes where it is used.
 (A loop of blocks in float32 keeps the derivative: JAX cuts the passes apart there.)
 """
 
@@ -71,9 +71,12 @@ def gelu_tanh(inputs: Array) -> Array:
 
 
 def _silu_slope(inputs: Array) -> Array:
-    """Within 1e-6 of the true one, though not relatively: it is 0 where that is below rounding of 1."""
-    closed = jax.nn.sigmoid(-inputs)
-    return (1.0 - closed) * (1.0 + inputs * closed)
+    """From one exponential that cannot overflow, exact relative to its size on both sides."""
+    shrunk = jnp.exp(-jnp.abs(inputs))
+    share, negative = 1.0 / (1.0 + shrunk), inputs < 0
+    gate = jnp.where(negative, shrunk, 1.0) * share
+    closed = jnp.where(negative, 1.0, shrunk) * share
+    return gate * (1.0 + inputs * closed)
 
 
 @with_slope(_silu_slope)

@@ -92,6 +92,13 @@ def low_rank_targets(tuning: Lora, paths: Iterable[str]) -> frozenset[str]:
         InputError: a pattern fits no kernel.
     """
     kernels = [path for path in paths if path.endswith("/kernel")]
+    if tuning.targets == Lora().targets and not any(
+        re.search(pattern, path) for pattern in tuning.targets for path in kernels
+    ):
+        raise InputError(
+            "--tuning Lora: there is no self-attention whose queries, keys and values could change; name "
+            "other kernels by --tuning.targets, or choose LastBlocks, NormsAndBiases or HeadOnly"
+        )
     refuse_unmatched("--tuning.targets", tuning.targets, kernels)
     return frozenset(path for path in kernels if any(re.search(pattern, path) for pattern in tuning.targets))
 

@@ -71,10 +71,22 @@ def create_schedule(
 
 
 def warmup_length(schedule: Schedule, steps: int, steps_per_epoch: int) -> int:
-    """Steps before the first one that has the peak rate."""
+    """Steps before the first one that has the peak rate.
+
+    A warm-up in epochs that fills a run of one epoch is a tenth of it, so that a first try just runs.
+    """
     if isinstance(schedule, OneCycle):
         return math.ceil(_rise_steps(schedule, steps))
+    if is_shortened(schedule, steps, steps_per_epoch):
+        return steps // 10
     return in_steps(schedule.warmup_epochs, schedule.warmup_steps, steps_per_epoch)
+
+
+def is_shortened(schedule: Schedule, steps: int, steps_per_epoch: int) -> bool:
+    """Whether a run of one epoch has a shorter warm-up than was asked for."""
+    if isinstance(schedule, OneCycle) or schedule.warmup_epochs is None or steps > steps_per_epoch:
+        return False
+    return in_steps(schedule.warmup_epochs, None, steps_per_epoch) >= max(steps, 1)
 
 
 def last_rate(schedule: Schedule, learning_rate: optax.Schedule, steps: int) -> float:

@@ -22,7 +22,7 @@ from sketch_jax.run.phases import phase_of_state
 from sketch_jax.run.programs import Predict, abstract_state, compile_programs, make_predict
 from sketch_jax.run.record import complete_config, complete_record, model_record
 from sketch_jax.run.setting import Setting, begin_again, prepare
-from sketch_jax.run.texts import closing_lines, counted, opening_lines
+from sketch_jax.run.texts import closing_lines, counted, opening_lines, submission_text
 from sketch_jax.run.training import Trained, restore_predicting, train
 from sketch_jax.train.checkpoints import Checkpoints, Restored
 from sketch_jax.train.host_memory import keep_freed_memory
@@ -140,7 +140,7 @@ def _predict(setting: Setting, card: Card, trained: Trained, checkpoints: Checkp
         if data.dataset.submission is not None:
             path = setting.directory / "submission.csv"
             write_submission(path, test, data.dataset.submission)
-            files.append((path, f"answers for {len(test.ids):,} images, in the sample submission's layout"))
+            files.append((path, submission_text(len(test.ids), data.dataset.tasks)))
     files.append((checkpoints.directory, f"steps {', '.join(map(str, checkpoints.steps()))}"))
     metrics = {
         f"{of}/{name}": value

@@ -13,15 +13,17 @@ from sketch_jax.data.sampling import Uniform
 from sketch_jax.losses.options import MultiTask, Ordinal, Regression
 from sketch_jax.models.tuning_options import TuningStage
 from sketch_jax.optim.options import base_of
-from sketch_jax.optim.schedule import last_rate, warmup_length
+from sketch_jax.optim.schedule import is_shortened, last_rate, warmup_length
 from sketch_jax.optim.schedule_options import Plateau
 from sketch_jax.preprocessing import Preprocessing
 from sketch_jax.run.data import class_counts
 from sketch_jax.run.duplicates import pairs_text
 from sketch_jax.run.phases import Phase, tuning_stages
 from sketch_jax.run.programs import abstract_state, frozen_of, phase_optimizer
+from sketch_jax.run.recipe_texts import recipe_texts
 from sketch_jax.run.setting import Setting
-from sketch_jax.train.options import Selection, Swa
+from sketch_jax.tasks import SEPARATOR, Tasks, joined_names
+from sketch_jax.train.options import Selection, Swa, averages_predict
 from sketch_jax.train.progress import clock
 from sketch_jax.trees import Tree, count_bytes, count_elements
 
@@ -68,7 +70,7 @@ def preprocessing_text(preprocessing: Preprocessing) -> str:
 
 
 def training_texts(setting: Setting) -> Mapping[str, Sequence[str]]:
-    """How long training is, and at which rates."""
+    """How long training is, by which recipe, and at which rates."""
     config, plan = setting.config, setting.plan
     return {
         "training": [
@@ -77,6 +79,7 @@ def training_texts(setting: Setting) -> Mapping[str, Sequence[str]]:
             *size_texts(setting),
             *selection_texts(config.selection),
         ],
+        **recipe_texts(config, setting.data.dataset.train.class_names),
         "rate": [rate_text(setting)],
     }
 
@@ -153,6 +156,8 @@ def rate_text(setting: Setting) -> str:
     warmup = warmup_length(options, plan.steps, plan.steps_per_epoch)
     peak = base_of(setting.config.optimizer).learning_rate
     risen = f", {peak:.3g} after {duration_text(warmup, plan.steps_per_epoch)}" if warmup else ""
+    if is_shortened(options, plan.steps, plan.steps_per_epoch):
+        risen += " (a tenth of the one epoch, as the warm-up does not fit)"
     if isinstance(options, Plateau):
         last_text = f"times {options.factor:g} where {options.metric} stands still"
     else:
@@ -236,9 +241,9 @@ def closing_lines(
     all_starts = f", {clock(together)} over all starts" if earlier else ""
     lines = [f"done in {clock(together - earlier)}{all_starts}"]
     if "val/accuracy" in metrics:
-        mean = isinstance(setting.config.averaging, Swa)
-        where = "of the mean over the last epochs" if mean else f"at the best step, {best_step:,}"
-        lines.append(f"held-out accuracy {metrics['val/accuracy']:.4f}, {where}")
+        lines.append(
+            f"held-out {held_out_text(setting.config, metrics)}, {where_text(setting.config, best_step)}"
+        )
     if "test/accuracy" in metrics:
         lines.append(f"test accuracy     {metrics['test/accuracy']:.4f}")
     lines += [line for line in [task_text(metrics), hardest_text(recalls)] if line]
@@ -246,6 +251,40 @@ def closing_lines(
     advices = next_steps(setting.config, setting.directory)
     made = [f"  {path!s:<{width}}  {what}" for path, what in files]
     return [*lines, "", "made:", *made, "", "next:", *(f"  {advice}" for advice in advices)]
+
+
+def held_out_text(config: Config, metrics: Mapping[str, float]) -> str:
+    """The metric by which the best step was chosen, and the accuracy.
+
+    >>> config = Config(name="x", selection=Selection(metric="macro_f1"))
+    >>> held_out_text(config, {"val/accuracy": 0.5, "val/macro_f1": 0.25})
+    'macro_f1 0.2500, accuracy 0.5000'
+    """
+    names = dict.fromkeys((config.selection.metric, "accuracy"))
+    return ", ".join(f"{name} {metrics[f'val/{name}']:.4f}" for name in names)
+
+
+def where_text(config: Config, best_step: int) -> str:
+    """Which weights predict."""
+    if isinstance(config.averaging, Swa):
+        return "of the mean over the last epochs"
+    of_average = "of the exponential average " if averages_predict(config.averaging) else ""
+    return f"{of_average}at the best step, {best_step:,}"
+
+
+def submission_text(count: int, tasks: Tasks | None) -> str:
+    """What a submission holds, and where its numbers are of combined classes, of which.
+
+    >>> from sketch_jax.tasks import cross_product
+    >>> submission_text(3, cross_product({"mask": ("worn", "none"), "age": ("young", "old")}))
+    "answers for 3 images, in the sample submission's layout; of mask/age: 0 is worn/young, 3 none/old"
+    """
+    text = f"answers for {count:,} images, in the sample submission's layout"
+    if tasks is None:
+        return text
+    names = joined_names(tasks)
+    of = SEPARATOR.join(tasks.names)
+    return f"{text}; of {of}: 0 is {names[0]}, {len(names) - 1} {names[-1]}"
 
 
 def task_text(metrics: Mapping[str, float]) -> str:

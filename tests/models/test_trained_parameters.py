@@ -131,6 +131,21 @@ def test_attention_only_is_refused_where_there_is_no_self_attention(name):
         trained(AttentionOnly(), name)
 
 
+def test_norms_inside_attention_stay_frozen_under_attention_only():
+    found = trained(AttentionOnly(), "eva02_base_patch16_clip_224")
+    assert any(path.startswith("blocks_0/attn/q_proj/") for path in found)
+    assert not any("/attn/norm/" in path for path in found)
+
+
+def test_low_rank_changes_are_refused_in_plain_words_where_there_is_no_self_attention():
+    with pytest.raises(
+        InputError, match=re.escape("--tuning Lora: there is no self-attention whose queries")
+    ):
+        low_rank_targets(Lora(), ["stem/kernel", "fc/kernel"])
+    with pytest.raises(InputError, match=re.escape("--tuning.targets 'mlq'")):
+        low_rank_targets(Lora(targets=("mlq",)), ["stem/kernel", "fc/kernel"])
+
+
 def test_the_last_blocks_come_with_the_final_norm_and_the_head():
     found = trained(LastBlocks(count=2), "vit_tiny_patch16_224")
     assert {path.split("/")[0] for path in found} == {"blocks_10", "blocks_11", "norm", "head"}

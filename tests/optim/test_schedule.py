@@ -194,5 +194,14 @@ def test_a_warm_up_that_does_not_fit_is_refused_with_a_remedy(schedule, message)
         create_schedule(schedule, PEAK, 40, 10)
 
 
+def test_a_run_of_one_epoch_warms_up_for_a_tenth_of_it_where_a_whole_epoch_was_asked_for():
+    assert warmup_length(WarmupCosine(warmup_epochs=1.0), 40, 40) == 4
+    schedule = create_schedule(WarmupCosine(warmup_epochs=1.0), PEAK, 40, 40)
+    assert np.argmax([schedule(step) for step in range(40)]) == 4
+    assert warmup_length(WarmupCosine(warmup_epochs=0.5), 40, 40) == 20
+    with pytest.raises(InputError, match="a warm-up of 40 steps does not fit"):
+        create_schedule(Constant(warmup_epochs=None, warmup_steps=40), PEAK, 40, 40)
+
+
 def test_without_a_step_the_rate_is_0():
     assert create_schedule(WarmupCosine(), PEAK, 0, 10)(0) == 0.0

@@ -22,6 +22,8 @@ from sketch_jax.augment.policies.options import (
 )
 from sketch_jax.errors import InputError, suggestion
 
+CERTAIN_DEVIATIONS = 6.0
+"""So far below the mean no normal draw lies."""
 UNIFORM_ABOVE = 100.0
 """timm draws levels uniformly where a standard deviation is larger."""
 
@@ -61,6 +63,10 @@ def _read_rand_augment(text: str, sections: list[str]) -> RandAugment:
     # timm's own defaults, which are milder than the record's.
     defaults: dict[str, Any] = {"magnitude": 10.0, "magnitude_std": 0.0, "increasing": False}
     given = _read_sections(text, others, RAND_AUGMENT)
+    highest = given.get("highest_magnitude", 10.0)
+    spread = given.get("magnitude_std", 0.0)
+    if spread is not None and given.get("magnitude", 0.0) - CERTAIN_DEVIATIONS * spread >= highest:
+        given |= {"magnitude": highest, "magnitude_std": 0.0}  # timm clips what it draws
     chosen: dict[str, Any] = {"operation_set": names[0]} if names else {}
     return RandAugment(**(defaults | given | chosen))
 

@@ -38,6 +38,18 @@ def test_timms_strings_become_records(text, policy):
     assert parse_policy(text) == policy
 
 
+@pytest.mark.parametrize("text", ["rand-m11", "rand-m15-mstd0.5-inc1", "rand-mmax12-m40-mstd0"])
+def test_a_magnitude_that_timm_always_clips_is_read_as_the_highest(text):
+    timm = pytest.importorskip("timm.data.auto_augment")
+    ours = parse_policy(text)
+    operation = timm.rand_augment_transform(text, {}).ops[0]
+    # The least that it draws in a million: six deviations below.
+    least = operation.magnitude - 6 * operation.magnitude_std
+    assert min(least, operation.magnitude_max or 10) == ours.magnitude == ours.highest_magnitude
+    assert ours.magnitude_std == 0.0
+    assert ours.increasing == ("inc1" in text)
+
+
 @pytest.mark.parametrize("text", ["rand", "rand-m9-mstd0.5-inc1", "rand-mstd101-n3", "rand-mmax12-m12-p0.3"])
 def test_timm_reads_the_same_numbers(text):
     timm = pytest.importorskip("timm.data.auto_augment")
@@ -78,7 +90,7 @@ def test_timm_reads_the_same_numbers(text):
         ),
         ("3a-m9", "policy '3a-m9': section 'm9': it takes none"),
         (
-            "rand-m11",
+            "rand-m11-mstd2",
             "RandAugment: values outside their ranges (1):\n"
             "  --augmentation.policy.magnitude 11: must be 0 to 10\n"
             "set them in these ranges.",
