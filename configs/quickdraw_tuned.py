@@ -3,7 +3,8 @@
 python -m sketch_jax.main --config configs/quickdraw_tuned.py --source.root DIR --folds 5
 
 Source: docs/log.md, 2026-11-27. Needs: 2 cores, 5 minutes for five folds, and the weights' place by
---model.pretrained local-dir:PATH. Expected, out of fold: 0.905 (quickdraw.py: 0.873), one seed.
+--model.pretrained local-dir:PATH. Expected, out of fold: 0.905 and 0.903 (quickdraw.py: 0.873
+and 0.883), two seeds.
 """
 
 from sketch_jax.augment.options import Augmentation
