@@ -29,7 +29,7 @@ def as_model(module: nn.Module, request: Request, *, read_tokens: int | None = N
         variables: Any = module.init(key, images, False)
         return variables["params"], variables.get("batch_stats", {})
 
-    def compute(
+    def features(
         params: Tree, statistics: Tree, images: Any, key: Any, train: bool, *kept: int
     ) -> tuple[Any, Tree]:
         variables = {**split_variables(params), "batch_stats": statistics}
@@ -40,12 +40,9 @@ def as_model(module: nn.Module, request: Request, *, read_tokens: int | None = N
         )
         return outputs, updated.get("batch_stats", {})
 
-    def features(params: Tree, statistics: Tree, images: Any, key: Any, train: bool) -> tuple[Any, Tree]:
-        return compute(params, statistics, images, key, train)
-
     def read_features(params: Tree, statistics: Tree, images: Any, key: Any, train: bool) -> tuple[Any, Tree]:
         kept = () if read_tokens is None else (read_tokens,)
-        return compute(params, statistics, images, key, train, *kept)
+        return features(params, statistics, images, key, train, *kept)
 
     def pool(params: Tree, features: Any) -> Any:
         return apply(split_variables(params), features, method="pool")

@@ -294,11 +294,12 @@ def task_text(metrics: Mapping[str, float]) -> str:
     'by task: age 0.7500 (macro F1 0.7000)'
     """
     part = "val" if "val/accuracy" in metrics else "test"
-    found = {key.split("/")[1]: value for key, value in metrics.items() if key.endswith("/accuracy")}
+    places = [key.removesuffix("/accuracy") for key in metrics if key.startswith(f"{part}/")]
     shown = [
-        f"{task} {metrics[f'{part}/{task}/accuracy']:.4f} (macro F1 {metrics[f'{part}/{task}/macro_f1']:.4f})"
-        for task in found
-        if f"{part}/{task}/accuracy" in metrics
+        f"{place.removeprefix(f'{part}/')} {metrics[f'{place}/accuracy']:.4f} "
+        f"(macro F1 {metrics[f'{place}/macro_f1']:.4f})"
+        for place in places
+        if f"{place}/accuracy" in metrics and place != part
     ]
     return f"by task: {', '.join(shown)}" if shown else ""
 

@@ -23,7 +23,7 @@ from sketch_jax.augment.policies.options import (
 from sketch_jax.errors import InputError, suggestion
 
 CERTAIN_DEVIATIONS = 6.0
-"""So far below the mean no normal draw lies."""
+"""So far below the mean lies one normal draw in a billion."""
 UNIFORM_ABOVE = 100.0
 """timm draws levels uniformly where a standard deviation is larger."""
 
